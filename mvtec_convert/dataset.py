@@ -1,0 +1,127 @@
+"""An inspection dataset as it lies on disk: which images there are, and where their masks are. No pixels."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from mvtec_convert.errors import SelectionError
+from mvtec_convert.findings import Finding
+
+GOOD = "good"
+"""The defect type of images without a defect, as MVTec names its folder."""
+
+SplitName = Literal["train", "val", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image on disk.
+
+    Attributes:
+        category: the object or texture shown (`carpet`).
+        defect_type: MVTec's name of the defect (`hole`), or `good`.
+        split: the split that the dataset itself puts the image in.
+        image: path of the image file.
+        masks: paths of its mask files; empty for good images.
+        key: POSIX path inside the dataset, beginning with the category (`carpet/test/hole/000.png`).
+            Unique, and the same wherever the dataset lies, so splits are saved by it.
+    """
+
+    category: str
+    defect_type: str
+    split: SplitName
+    image: Path
+    masks: tuple[Path, ...]
+    key: str
+
+    @property
+    def is_good(self) -> bool:
+        """True where nothing is wrong with the part shown."""
+        return self.defect_type == GOOD
+
+    @property
+    def stem(self) -> str:
+        """File name of the image without its suffix."""
+        return PurePosixPath(self.key).stem
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Dataset:
+    """The samples of one dataset, in the order of their keys.
+
+    Attributes:
+        root: the folder it was read from.
+        layout: name of the layout it is in.
+        samples: every image, sorted by key.
+        findings: what does not fit the layout (a defective image without a mask, a mask without an image).
+    """
+
+    root: Path
+    layout: str
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def __repr__(self) -> str:
+        defective = sum(not sample.is_good for sample in self.samples)
+        return (
+            f"Dataset({str(self.root)!r}, {len(self.categories)} categories, "
+            f"{len(self) - defective} good and {defective} defective images)"
+        )
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, sorted."""
+        return tuple(sorted({sample.category for sample in self.samples}))
+
+    @property
+    def defect_types(self) -> tuple[str, ...]:
+        """Names of the defect types over all categories, sorted, without `good`."""
+        return tuple(sorted({sample.defect_type for sample in self.samples if not sample.is_good}))
+
+    def filter(
+        self,
+        *,
+        category: str | Iterable[str] | None = None,
+        defect_type: str | Iterable[str] | None = None,
+        split: str | Iterable[str] | None = None,
+    ) -> Dataset:
+        """The part of the dataset with the given categories, defect types (`good` included) and splits.
+
+        Raises:
+            SelectionError: a name is not in the dataset; the message says which there are, and the nearest.
+        """
+        categories = _chosen("category", category, self.categories)
+        types = _chosen("defect type", defect_type, (GOOD, *self.defect_types))
+        splits = _chosen("split", split, SPLIT_NAMES)
+        kept = tuple(
+            s for s in self.samples if s.category in categories and s.defect_type in types and s.split in splits
+        )
+        # A finding is named by its path; those of other categories must not stop this one.
+        roots = {self.root / name for name in categories} | ({self.root} if self.root.name in categories else set())
+        findings = tuple(f for f in self.findings if roots & {Path(f.path), *Path(f.path).parents})
+        return replace(self, samples=kept, findings=findings)
+
+
+def _chosen(what: str, wanted: str | Iterable[str] | None, present: tuple[str, ...]) -> set[str]:
+    if wanted is None:
+        return set(present)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in present:
+            near = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
+            raise SelectionError(
+                f"no {what} {name!r} in this dataset; it has: {', '.join(present) or 'none'}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+    return set(names)

@@ -1,0 +1,179 @@
+"""Image and mask files to sizes and binary masks: the only place that decodes pixels."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from mvtec_convert.errors import MaskError
+
+try:
+    # Reads a greyscale PNG several times faster than OpenCV or Pillow; has no wheel for some interpreters.
+    from kornia_rs.io import decode_image_png_u8
+except ImportError:  # pragma: no cover - depends on the interpreter
+    decode_image_png_u8 = None
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+BinaryMask: TypeAlias = npt.NDArray[np.uint8]
+"""Shape (height, width), 1 where there is a defect, 0 elsewhere."""
+
+MAX_PIXELS = 2**28
+"""Images and masks of more pixels are refused before any of them is decoded; a 16384 x 16384 mask passes."""
+
+EXIF_ORIENTATION = 0x0112
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GREY = 0
+PNG_COLOURED = (2, 4, 6)  # RGB, grey + alpha, RGBA
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in px as stored, from the file's header.
+
+    Raises:
+        MaskError: not an image, unreadable, too large, or marked by EXIF as rotated: readers disagree on whether
+            to turn such an image, and none turns its mask with it.
+    """
+    with _open_image(path) as image:
+        size = (image.width, image.height)
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1) if image.format in {"JPEG", "TIFF", "MPO"} else 1
+    if orientation not in (0, 1):
+        raise MaskError(
+            f"EXIF orientation {orientation}: most trainers would turn the image but not its mask",
+            path=path,
+            hint="save the image upright, without the EXIF orientation",
+        )
+    return size
+
+
+def read_mask(path: Path) -> BinaryMask:
+    """Read one mask file; any pixel that is not black counts as defect.
+
+    Every bit depth and colour type is read exactly: 1, 8 and 16 bits, palette (by colour), RGB; with an alpha channel,
+    what is fully transparent is no defect.
+
+    Returns:
+        Shape (height, width), dtype uint8, values 0 and 1.
+
+    Raises:
+        MaskError: not an image, truncated, corrupt, unreadable or too large.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MaskError(
+            f"cannot be read: {error.strerror}", path=path, hint="check that it exists and may be read"
+        ) from None
+    header = _png_header(data)
+    if header is None:
+        return _read_with_pillow(path, is_png=False)
+    _refuse_large(header.width, header.height, path)
+    if header.depth == 16 and header.colour in PNG_COLOURED:
+        return _read_with_opencv(data, path)  # Pillow keeps the high byte only
+    if decode_image_png_u8 is None or header.depth != 8 or header.colour != PNG_GREY:
+        return _read_with_pillow(path, is_png=True)
+    try:
+        grey = decode_image_png_u8(data, (header.height, header.width), "mono")
+    except Exception as error:  # kornia-rs raises bare Exception
+        raise _undecodable(path, error) from None
+    return non_zero(grey[..., 0])
+
+
+@dataclass(frozen=True, slots=True)
+class _PngHeader:
+    width: int
+    height: int
+    depth: int
+    colour: int
+
+
+def _png_header(data: bytes) -> _PngHeader | None:
+    """The IHDR chunk (PNG specification, 11.2.2), or None where the content is not PNG, whatever the file is called."""
+    if len(data) < 26 or not data.startswith(PNG_SIGNATURE) or data[12:16] != b"IHDR":
+        return None
+    return _PngHeader(*struct.unpack(">IIBB", data[16:26]))
+
+
+def _open_image(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # The limit below is ours; Pillow's own only warns.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except UnidentifiedImageError:
+        raise MaskError("not an image", path=path, hint="replace it with the real image file") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MaskError(f"cannot be read: {reason}", path=path, hint="check that it exists and may be read") from None
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _undecodable(path, error) from None
+    _refuse_large(image.width, image.height, path)
+    return image
+
+
+def _read_with_pillow(path: Path, *, is_png: bool) -> BinaryMask:
+    try:
+        if is_png:
+            with _open_image(path) as image:
+                image.verify()  # Pillow checks a PNG's checksums here only
+        with _open_image(path) as image:
+            return _by_colour(image)
+    except MaskError:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+        raise _undecodable(path, error) from None
+
+
+def _by_colour(image: Image.Image) -> BinaryMask:
+    if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    elif len(image.getbands()) == 1 and image.mode != "P":
+        return non_zero(np.asarray(image))
+    elif image.mode not in {"RGB", "RGBA", "LA"}:
+        image = image.convert("RGB")
+    return _any_channel(np.asarray(image))
+
+
+def _read_with_opencv(data: bytes, path: Path) -> BinaryMask:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise _undecodable(path, "damaged data")
+    return _any_channel(np.asarray(pixels))
+
+
+def _any_channel(pixels: npt.NDArray[Any]) -> BinaryMask:
+    """1 where any colour is not 0, nor alpha, if there is one; `pixels` has shape (height, width, bands)."""
+    has_alpha = pixels.shape[2] in (2, 4)
+    colours = pixels[..., :-1] if has_alpha else pixels
+    found = np.any(colours, axis=-1)
+    return non_zero(found & (pixels[..., -1] > 0) if has_alpha else found)
+
+
+def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:
+    """1 where a pixel is not 0; shape (height, width)."""
+    if pixels.dtype == np.uint8:
+        # OpenCV's comparison is several times faster than numpy's on whole masks.
+        return np.asarray(cv2.threshold(pixels, 0, 1, cv2.THRESH_BINARY)[1], np.uint8).reshape(pixels.shape)
+    return np.ascontiguousarray(np.asarray(pixels) != 0).view(np.uint8)
+
+
+def _refuse_large(width: int, height: int, path: Path) -> None:
+    if width * height > MAX_PIXELS:
+        raise MaskError(
+            f"{width} x {height} px is more than the {MAX_PIXELS:,} pixels this tool decodes",
+            path=path,
+            hint="cut the image into tiles",
+        )
+
+
+def _undecodable(path: Path, error: object) -> MaskError:
+    return MaskError(f"damaged or truncated: {error}", path=path, hint="restore the file from its source")

@@ -1,0 +1,186 @@
+"""What an export will hold: which images, in which split, under which name and class. Still no pixels."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mvtec_convert import splits
+from mvtec_convert.dataset import Dataset, Sample, SplitName
+from mvtec_convert.errors import SelectionError
+from mvtec_convert.jsonio import save_json
+from mvtec_convert.labels import LabelMap, NameScheme, label_map, phrase
+
+Background = Literal["all", "none"] | float
+
+CLASSES_FILE = "classes.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What goes into an export.
+
+    Attributes:
+        names: what a class is: the defect type, the category, both, or one class for all.
+        background: good images: `all`, `none`, or how many for each defective image of the same category and split.
+        split: `supervised` shares defective images out, `official` keeps the dataset's own split.
+        ratios: shares of train, val and, if there are three, test; for `supervised`.
+        seed: of every draw.
+        split_from: an earlier export, or its `splits.json`, whose split is used again instead.
+    """
+
+    names: NameScheme = "defect"
+    background: Background = "all"
+    split: splits.Protocol = "supervised"
+    ratios: tuple[float, ...] = splits.DEFAULT_RATIOS
+    seed: int = 0
+    split_from: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of an export.
+
+    Attributes:
+        id: 1-based, in the order of the plan.
+        sample: the image and its masks.
+        name: file name without suffix, unique in the export, `<category>_<defect type>_<stem>`.
+        split: where it goes.
+        class_id: class of its regions, 0-based; None for good images.
+    """
+
+    id: int
+    sample: Sample
+    name: str
+    split: SplitName
+    class_id: int | None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the exported image file."""
+        return self.name + self.sample.image.suffix.lower()
+
+    @property
+    def phrase(self) -> str:
+        """What to ask a model for: "hole in carpet"."""
+        return phrase(self.sample.category, self.sample.defect_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole export.
+
+    Attributes:
+        items: every image, in the order of the samples' keys.
+        labels: the classes.
+        split: where each image of the selection goes, background left out included, so that it can be used again.
+    """
+
+    items: tuple[Item, ...]
+    labels: LabelMap
+    split: splits.Split
+
+    @property
+    def split_names(self) -> tuple[SplitName, ...]:
+        """The splits of this export, in the order train, val, test."""
+        return self.split.names
+
+
+def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
+    """Decide everything that can be decided without reading an image.
+
+    Raises:
+        SelectionError: nothing to label, a split that cannot be made, or background that makes no sense.
+    """
+    samples = dataset.samples
+    labels = label_map(samples, options.names)
+    if not labels.classes:
+        raise SelectionError(
+            "no defective image is selected, so there is nothing to label",
+            path=dataset.root,
+            hint="defective images lie in test/<defect> with masks in ground_truth/<defect>",
+        )
+    split = _split(samples, options)
+    kept = _with_background(samples, split, options)
+    names = _unique_names(kept)
+    items = tuple(
+        Item(i, sample, name, split.assignments[sample.key], None if sample.is_good else labels.class_id(sample))
+        for i, (sample, name) in enumerate(zip(kept, names, strict=True), start=1)
+    )
+    return Plan(items, labels, split)
+
+
+def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:
+    if options.split_from is not None:
+        return splits.reuse(samples, splits.load(options.split_from))
+    if options.split == "official":
+        return splits.official(samples)
+    return splits.supervised(samples, options.ratios, options.seed)
+
+
+def _with_background(samples: Sequence[Sample], split: splits.Split, options: PlanOptions) -> list[Sample]:
+    if options.background == "all":
+        return list(samples)
+    ratio = 0.0 if options.background == "none" else float(options.background)
+    if not 0 <= ratio < float("inf"):
+        raise SelectionError(f"background is all, none, or a number from 0, not {options.background}")
+    places = {sample.key: (sample.category, split.assignments[sample.key]) for sample in samples}
+    defective = Counter(places[sample.key] for sample in samples if not sample.is_good)
+    room = {place: round(ratio * count) for place, count in defective.items()}
+    chosen = set()
+    for key in splits.shuffle((sample.key for sample in samples if sample.is_good), split.seed):
+        if room.get(places[key], 0) > 0:
+            room[places[key]] -= 1
+            chosen.add(key)
+    return [sample for sample in samples if not sample.is_good or sample.key in chosen]
+
+
+def _unique_names(samples: Sequence[Sample]) -> list[str]:
+    """`<category>_<defect type>_<stem>`; MVTec repeats `000.png` in every folder, and `good` in train and test."""
+    plain = [_file_safe(_base_name(sample)) for sample in samples]
+    # Some file systems do not tell A from a.
+    seen: Counter[str] = Counter()
+    taken = Counter(name.casefold() for name in plain)
+    names = []
+    for name in plain:
+        folded = name.casefold()
+        if taken[folded] > 1:
+            while True:
+                seen[folded] += 1
+                numbered = f"{name}-{seen[folded]}"
+                if taken[numbered.casefold()] == 0:
+                    break
+            taken[numbered.casefold()] += 1
+            name = numbered
+        names.append(name)
+    return names
+
+
+def _base_name(sample: Sample) -> str:
+    origin = "train_" if sample.is_good and sample.split == "train" else ""
+    return f"{sample.category}_{sample.defect_type}_{origin}{sample.stem}"
+
+
+def _file_safe(name: str) -> str:
+    """Without the characters that Windows forbids in file names."""
+    return re.sub(r'[<>:"/\\|?*]', "_", name)
+
+
+def save_classes(labels: LabelMap, folder: Path) -> None:
+    """Write `classes.json`: the label map, the same in every format."""
+    document = {
+        "names": labels.scheme,
+        "classes": [
+            {
+                "id": label.id,
+                "name": label.name,
+                "members": [f"{category}/{defect}" for category, defect in label.members],
+            }
+            for label in labels.classes
+        ],
+    }
+    save_json(document, folder / CLASSES_FILE)

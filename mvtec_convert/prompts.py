@@ -1,0 +1,136 @@
+"""Regions to prompts for promptable segmenters: points and boxes, seeded.
+
+Points are pixel indices (x, y): SAM adds the half pixel to the centre itself
+(`PromptEncoder._embed_points` in the segment-anything repository). Boxes are (x0, y0, x1, y1) in px with exclusive
+right and bottom edges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mvtec_convert.images import BinaryMask
+from mvtec_convert.regions import Region
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Point: TypeAlias = tuple[int, int]
+Box: TypeAlias = tuple[float, float, float, float]
+
+NEAR_LEAST = 8
+"""Negative points are drawn at most this many px from the region, or its own size away if that is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """What to draw for each region.
+
+    Attributes:
+        points: positive points inside the region.
+        negatives: points outside every region, near this one.
+        box_jitter: each edge of the prompt box is moved by up to this many px, either way.
+        seed: same seed, same prompts.
+    """
+
+    points: int = 1
+    negatives: int = 0
+    box_jitter: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a user of a promptable segmenter could have clicked for one region.
+
+    Attributes:
+        box: (x0, y0, x1, y1) px.
+        points: (x, y) pixel indices, positive ones first, the first of them the deepest.
+        labels: 1 for each positive, 0 for each negative point.
+    """
+
+    box: Box
+    points: tuple[Point, ...]
+    labels: tuple[int, ...]
+
+
+def draw_prompts(region: Region, occupied: BinaryMask, options: PromptOptions, name: str) -> Prompt:
+    """Draw one region's prompts.
+
+    Args:
+        region: the region to be found.
+        occupied: mask of all the image's regions, shape (height, width); negatives keep off it.
+        options: how many points, how much jitter, which seed.
+        name: names the region within the dataset; with the seed it decides the draw, so that neither the order of
+            work nor other images matter.
+
+    Returns:
+        The prompt. It has fewer points than asked for where the region has fewer pixels, or where no pixel
+        near it is free.
+    """
+    digest = hashlib.sha256(f"{options.seed}/{name}".encode()).digest()
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
+    positives = _inside(region, options.points, rng)
+    negatives = _near(region, occupied, options.negatives, rng)
+    height, width = occupied.shape
+    return Prompt(
+        box=_jittered(region, width, height, options.box_jitter, rng),
+        points=(*positives, *negatives),
+        labels=(1,) * len(positives) + (0,) * len(negatives),
+    )
+
+
+def deepest_point(region: Region) -> Point:
+    """The pixel farthest from the region's edge and from its holes; the border of the image counts as edge."""
+    depth = cv2.distanceTransform(np.pad(region.crop, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return region.x + int(x), region.y + int(y)
+
+
+def _inside(region: Region, count: int, rng: np.random.Generator) -> list[Point]:
+    if count <= 0:
+        return []
+    first = deepest_point(region)
+    others = region.crop.copy()
+    others[first[1] - region.y, first[0] - region.x] = 0
+    return [first, *_draw(others, region.x, region.y, count - 1, rng)]
+
+
+def _near(region: Region, occupied: BinaryMask, count: int, rng: np.random.Generator) -> list[Point]:
+    if count <= 0:
+        return []
+    reach = max(NEAR_LEAST, region.width, region.height)
+    x0, y0 = max(region.x - reach, 0), max(region.y - reach, 0)
+    window = occupied[y0 : region.y + region.height + reach, x0 : region.x + region.width + reach]
+    away = np.ones(window.shape, np.uint8)
+    away[region.y - y0 :, region.x - x0 :][: region.height, : region.width] -= region.crop
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return _draw((window == 0) & (distance <= reach), x0, y0, count, rng)
+
+
+def _draw(mask: npt.NDArray[Any], x: int, y: int, count: int, rng: np.random.Generator) -> list[Point]:
+    """Up to `count` different pixels of a mask whose top left corner is at (x, y)."""
+    free = np.flatnonzero(mask)
+    rows, columns = np.divmod(rng.permutation(free)[:count], mask.shape[1])
+    return list(zip((columns + x).tolist(), (rows + y).tolist(), strict=True))
+
+
+def _jittered(region: Region, width: int, height: int, jitter: float, rng: np.random.Generator) -> Box:
+    x0, y0, x1, y1 = region.x, region.y, region.x + region.width, region.y + region.height
+    if jitter <= 0:
+        return float(x0), float(y0), float(x1), float(y1)
+    dx0, dy0, dx1, dy1 = rng.uniform(-jitter, jitter, 4).tolist()
+    # An edge stops half a pixel short of the box's middle, so that no box turns inside out.
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    return (
+        round(min(max(x0 + dx0, 0), middle_x - 0.5), 2),
+        round(min(max(y0 + dy0, 0), middle_y - 0.5), 2),
+        round(max(min(x1 + dx1, width), middle_x + 0.5), 2),
+        round(max(min(y1 + dy1, height), middle_y + 0.5), 2),
+    )

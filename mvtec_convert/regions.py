@@ -1,0 +1,203 @@
+"""Masks to exact regions.
+
+A mask pixel (x, y) covers the square [x, x+1) x [y, y+1). Boxes are in pixels, x before y, with exclusive right and
+bottom edges. Every other geometry (polygon, RLE, prompt) is derived from a region's crop, never from another geometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from mvtec_convert.dataset import Sample
+from mvtec_convert.errors import MaskError
+from mvtec_convert.images import BinaryMask, image_size, non_zero, read_mask
+
+RegionRule = Literal["component", "image"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """One connected defect, or several pieces merged on request.
+
+    Attributes:
+        x: left edge in the image, px.
+        y: top edge in the image, px.
+        crop: tight binary mask, shape (height, width), 0 or 1, uint8, C-contiguous; each of its four edges
+            touches the region. The truth from which everything else follows.
+        area: number of pixels.
+    """
+
+    x: int
+    y: int
+    crop: BinaryMask
+    area: int
+
+    @property
+    def width(self) -> int:
+        """Extent in x, px."""
+        return int(self.crop.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Extent in y, px."""
+        return int(self.crop.shape[0])
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """(x, y, width, height) in px: exactly the pixels' extent."""
+        return self.x, self.y, self.width, self.height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedImage:
+    """A sample with its regions.
+
+    Attributes:
+        sample: where it came from.
+        width: image width, px.
+        height: image height, px.
+        regions: sorted by top edge, then left edge; empty for good images.
+    """
+
+    sample: Sample
+    width: int
+    height: int
+    regions: tuple[Region, ...]
+
+    def mask(self) -> BinaryMask:
+        """All regions together, shape (height, width)."""
+        canvas = np.zeros((self.height, self.width), np.uint8)
+        for region in self.regions:
+            canvas[region.y : region.y + region.height, region.x : region.x + region.width] |= region.crop
+        return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOptions:
+    """How a mask is cut into regions.
+
+    Attributes:
+        rule: `component`: each 8-connected component is a region; `image`: all of a mask is one region.
+        merge_distance: components whose nearest pixels (centre to centre) are at most this far apart, in px,
+            are one region; 0 merges nothing.
+        min_area: regions of fewer pixels are left out; 0 keeps all.
+    """
+
+    rule: RegionRule = "component"
+    merge_distance: float = 0.0
+    min_area: int = 0
+
+
+def annotate(sample: Sample, options: RegionOptions = RegionOptions()) -> AnnotatedImage:
+    """Read the image's size and its masks' regions.
+
+    Raises:
+        MaskError: image or mask cannot be read, differ in size, or the mask of a defective image is empty.
+    """
+    width, height = image_size(sample.image)
+    if sample.is_good:
+        return AnnotatedImage(sample, width, height, ())
+    masks = [read_mask(path) for path in sample.masks]
+    for path, mask in zip(sample.masks, masks, strict=True):
+        if mask.shape != (height, width):
+            raise MaskError(
+                f"the mask is {mask.shape[1]} x {mask.shape[0]} px, its image {width} x {height} px",
+                path=path,
+                hint="export the mask at the size of its image",
+            )
+    union = reduce(np.maximum, masks)
+    regions = find_regions(union, options)
+    if not regions and not union.any():
+        raise MaskError(
+            "the mask of a defective image has no defect pixel",
+            path=sample.masks[0],
+            hint="draw the defect, or move the image to test/good and remove the mask",
+        )
+    return AnnotatedImage(sample, width, height, regions)
+
+
+def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> tuple[Region, ...]:
+    """Cut a mask, shape (height, width), non-zero where there is a defect, into regions.
+
+    Returns:
+        Regions sorted by top edge, then left edge. With the default options their union is the mask.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    if width == 0:
+        return ()
+    window = non_zero(mask[y : y + height, x : x + width])
+    if options.rule == "image":
+        regions = [_region(window, x, y)]
+    else:
+        regions = [_region(piece, x + dx, y + dy) for piece, dx, dy in _components(window)]
+        if options.merge_distance > 0:
+            regions = _merge_near(regions, options.merge_distance)
+    kept = [region for region in regions if region.area >= options.min_area]
+    # The last key only matters where two regions share a box; it makes the order independent of OpenCV's labelling.
+    return tuple(sorted(kept, key=lambda r: (r.y, r.x, r.height, r.width, r.crop.tobytes())))
+
+
+def _components(window: BinaryMask) -> Iterable[tuple[BinaryMask, int, int]]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(window, connectivity=8)
+    if count == 2:
+        yield window, 0, 0
+        return
+    for label in range(1, count):
+        x, y, width, height = (int(v) for v in stats[label, :4])
+        yield (labels[y : y + height, x : x + width] == label).view(np.uint8), x, y
+
+
+def _region(crop: BinaryMask, x: int, y: int) -> Region:
+    return Region(x, y, np.ascontiguousarray(crop), int(cv2.countNonZero(crop)))
+
+
+def _merge_near(regions: list[Region], distance: float) -> list[Region]:
+    groups = list(range(len(regions)))
+    for i, first in enumerate(regions):
+        for j in range(i):
+            if groups[i] != groups[j] and _are_near(first, regions[j], distance):
+                old, new = groups[i], groups[j]
+                groups = [new if group == old else group for group in groups]
+    merged: dict[int, list[Region]] = {}
+    for region, group in zip(regions, groups, strict=True):
+        merged.setdefault(group, []).append(region)
+    return [_union(members) for members in merged.values()]
+
+
+def _are_near(a: Region, b: Region, distance: float) -> bool:
+    gap_x = max(a.x - (b.x + b.width - 1), b.x - (a.x + a.width - 1), 0)
+    gap_y = max(a.y - (b.y + b.height - 1), b.y - (a.y + a.height - 1), 0)
+    if gap_x**2 + gap_y**2 > distance**2:
+        return False
+    canvas, x, y = _canvas([a, b])
+    free = np.ones(canvas.shape, np.uint8)
+    _paste(free, a, x, y, 0)
+    from_a = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    _paste(canvas, b, x, y, 1)
+    return bool(from_a[canvas > 0].min() <= distance + 1e-4)
+
+
+def _union(regions: list[Region]) -> Region:
+    if len(regions) == 1:
+        return regions[0]
+    canvas, x, y = _canvas(regions)
+    for region in regions:
+        _paste(canvas, region, x, y, 1)
+    return _region(canvas, x, y)
+
+
+def _canvas(regions: list[Region]) -> tuple[BinaryMask, int, int]:
+    x, y = min(r.x for r in regions), min(r.y for r in regions)
+    width, height = max(r.x + r.width for r in regions) - x, max(r.y + r.height for r in regions) - y
+    return np.zeros((height, width), np.uint8), x, y
+
+
+def _paste(canvas: BinaryMask, region: Region, x: int, y: int, value: int) -> None:
+    top, left = region.y - y, region.x - x
+    canvas[top : top + region.height, left : left + region.width][region.crop > 0] = value

@@ -1,0 +1,105 @@
+"""Run lengths as COCO has them: column by column, background first (pycocotools' `maskApi.c`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mvtec_convert.regions import Region
+
+MAX_SHIFT = 30  # bits; six groups of five hold any run of an image that can be read
+
+
+class Rle(TypedDict):
+    """COCO's compressed run lengths: column-major, first run background (pycocotools' `maskApi.c`)."""
+
+    size: list[int]
+    counts: bytes
+
+
+def run_lengths(region: Region, height: int, width: int) -> Rle:
+    """The region in an image of `height` x `width` px, as COCO's compressed RLE.
+
+    Built from the crop, so that the cost does not grow with the image.
+    """
+    columns = np.pad(region.crop, ((0, 1), (0, 0))).T
+    # In a crop with one row of background below, a run never crosses into the next column.
+    flat = np.flatnonzero(np.diff(columns.ravel(), prepend=np.uint8(0)))
+    column, row = np.divmod(flat, region.height + 1)
+    edges = (column + region.x) * height + row + region.y
+    # In the image it may: a run that ends at the bottom border goes on at the top of the next column.
+    meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
+    edges = np.delete(edges, np.concatenate([meets, meets + 1]))
+    counts = np.diff(edges, prepend=0, append=height * width)
+    counts = counts[:-1] if counts[-1] == 0 else counts
+    return compress(counts.tolist(), height, width)
+
+
+def compress(counts: Sequence[int], height: int, width: int) -> Rle:
+    """Run lengths, background first, in COCO's compressed form."""
+    rle: Any = coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+    return {"size": [height, width], "counts": rle["counts"]}
+
+
+def decompress(rle: Rle) -> list[int]:
+    """Run lengths as numbers, background first, as `rleFrString` in maskApi.c reads them.
+
+    Raises:
+        ValueError: not compressed run lengths.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for byte in rle["counts"]:
+        six = byte - 48
+        if not 0 <= six < 64 or shift > MAX_SHIFT:
+            raise ValueError("not compressed run lengths")
+        value |= (six & 0x1F) << shift
+        shift += 5
+        if not six & 0x20:
+            if six & 0x10:
+                value -= 1 << shift
+            # From the third run on, each is written as the difference to the one two before it.
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that stop in the middle of a number")
+    return runs
+
+
+def bounding_box(rle: Rle) -> tuple[float, float, float, float] | None:
+    """(x, y, width, height) in px of the mask, or None where it is empty."""
+    x, y, width, height = coco_mask.toBbox(rle).tolist()
+    return (x, y, width, height) if coco_mask.area(rle) else None
+
+
+def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
+    """What pycocotools makes of COCO polygons, each a flat list x0, y0, x1, y1, ... in px; overlaps are united."""
+    rle: Any = coco_mask.merge(coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width))
+    return {"size": [height, width], "counts": rle["counts"]}
+
+
+def intersection_over_union(a: Rle, b: Rle) -> float:
+    """IoU of two masks of the same size, 0 to 1."""
+    return 1.0 if a == b else float(coco_mask.iou([a], [b], [0])[0, 0])
+
+
+def unsound(size: Sequence[int], counts: str | Sequence[int]) -> str | None:
+    """What is wrong with COCO run lengths, or None. pycocotools trusts them: counts beyond the mask crash it.
+
+    Args:
+        size: (height, width), px.
+        counts: run lengths, column by column, background first; compressed (`rleToString` in maskApi.c) or not.
+    """
+    total = size[0] * size[1]
+    try:
+        runs = decompress({"size": list(size), "counts": counts.encode()}) if isinstance(counts, str) else counts
+    except ValueError as error:
+        return str(error)
+    if any(run < 0 for run in runs):
+        return "run lengths below 0"
+    if sum(runs) != total:
+        return f"the run lengths sum to {sum(runs)}, not to {size[0]} x {size[1]} = {total} pixels"
+    return None
