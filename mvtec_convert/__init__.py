@@ -1,5 +1,55 @@
-"""Convert industrial-inspection datasets in MVTec AD's layout to what detectors and promptable segmenters train on."""
+"""Convert industrial-inspection datasets in MVTec AD's layout to what detectors and promptable segmenters train on.
+
+import mvtec_convert as mc
+
+dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+summary = mc.to_coco(dataset, "carpet-coco")
+print(summary.fidelity)
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mvtec_convert.api import to_coco as to_coco
+    from mvtec_convert.api import to_sam as to_sam
+    from mvtec_convert.api import to_yolo as to_yolo
+    from mvtec_convert.dataset import Dataset as Dataset
+    from mvtec_convert.dataset import Sample as Sample
+    from mvtec_convert.errors import MvtecConvertError as MvtecConvertError
+    from mvtec_convert.layouts import load as load
+    from mvtec_convert.sample import write_sample as write_sample
+    from mvtec_convert.statistics import stats as stats
+    from mvtec_convert.validation import validate as validate
+
+# Loaded on first use (PEP 562): `import mvtec_convert` must not cost what OpenCV and pydantic cost.
+_HOMES = {
+    "Dataset": "dataset",
+    "MvtecConvertError": "errors",
+    "Sample": "dataset",
+    "load": "layouts",
+    "stats": "statistics",
+    "to_coco": "api",
+    "to_sam": "api",
+    "to_yolo": "api",
+    "validate": "validation",
+    "write_sample": "sample",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

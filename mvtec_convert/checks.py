@@ -1,68 +1,250 @@
-"""Checks that several formats share."""
+"""Checks that several formats share. None raises on bad content, and none leaves the dataset's folder."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, TypeVar
 
-from mvtec_convert.errors import MaskError
-from mvtec_convert.findings import Finding
-from mvtec_convert.images import image_size
+import orjson
+
+from mvtec_convert.errors import ExportError, MaskError
+from mvtec_convert.findings import Finding, Severity
+from mvtec_convert.images import image_size, read_mask
+from mvtec_convert.jsonio import lines_of_records, read_bytes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
+PROBLEMS_TOLD = 3
+"""Schema errors told of one record; the others mostly follow from these."""
+
+ALIKE_TOLD = 20
+"""Findings of one code told of one file; the others are counted."""
+
+HEAD = 1 << 16  # bytes; photographs that differ do so early
+
+T = TypeVar("T")
+
+
+# --- findings --------------------------------------------------------------------------------------------------------
+
+
+def limited(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings, but of those alike in one file only the first ones, and at the end how many more there are."""
+    told: Counter[tuple[str, str, Severity]] = Counter()
+    next_line: dict[tuple[str, str, Severity], int | None] = {}
+    for finding in findings:
+        kind = (finding.path, finding.code, finding.severity)
+        told[kind] += 1
+        if told[kind] <= ALIKE_TOLD:
+            yield finding
+        else:
+            next_line.setdefault(kind, finding.line)
+    for kind, line in next_line.items():
+        path, code, severity = kind
+        yield Finding(code, f"and {told[kind] - ALIKE_TOLD} more like this", path, line, severity)
+
+
+@dataclass(slots=True)
+class JsonFile:
+    """A JSON file under check.
+
+    Attributes:
+        path: where it lies.
+        data: its bytes.
+        document: what it says.
+        hint: what to do about a record that is not as the schema wants it.
+    """
+
+    path: Path
+    data: bytes
+    document: Any
+    hint: str
+    _lines: dict[str, list[int]] = field(default_factory=dict)
+
+    def finding(
+        self,
+        code: str,
+        message: str,
+        key: str | None = None,
+        index: int = 0,
+        severity: Severity = "error",
+        hint: str | None = None,
+    ) -> Finding:
+        """A finding about record `index` of the top-level list `key`, or about the whole file."""
+        if key is None:
+            return Finding(code, message, str(self.path), None, severity, hint)
+        if key not in self._lines:
+            self._lines[key] = lines_of_records(self.data, key)
+        line = self._lines[key][index] if index < len(self._lines[key]) else None
+        return Finding(code, f"{key}[{index}]: {message}", str(self.path), line, severity, hint)
+
+    def schema_findings(self, sentences: Sequence[str], key: str | None = None, index: int = 0) -> Iterator[Finding]:
+        """What pydantic has to say about one record, or about the whole file."""
+        for sentence in sentences[:PROBLEMS_TOLD]:
+            yield self.finding("schema", sentence, key, index, hint=self.hint)
+
+
+def open_json(path: Path, hint: str) -> JsonFile | Finding:
+    """The file, or why it cannot be read."""
+    try:
+        data = read_bytes(path)
+        return JsonFile(path, data, orjson.loads(data), hint)
+    except ExportError as error:
+        return Finding("bad-json", error.reason, str(path))
+    except orjson.JSONDecodeError as error:
+        advice = "restore the file, or write it again"
+        if data[error.pos : error.pos + 9].lstrip(b"-").startswith((b"NaN", b"Infinity")):
+            advice = "JSON has neither NaN nor Infinity; mend or remove that record"
+        return Finding("bad-json", f"not JSON: {error.msg}", str(path), error.lineno, hint=advice)
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False for a name that no file can have, where `Path.is_file` may raise."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def leads_out(name: str) -> bool:
+    """Whether a file name that a dataset gives is absolute, or goes up; on any system."""
+    return (
+        PurePosixPath(name).is_absolute()
+        or bool(PureWindowsPath(name).drive)
+        or ".." in name.replace("\\", "/").split("/")
+    )
+
+
+def below(folder: Path, path: Path) -> Path | None:
+    """`path` without its detours if, by its text, it lies in `folder` or is it; else None."""
+    base, target = (Path(os.path.normpath(place.absolute())) for place in (folder, path))
+    return folder / target.relative_to(base) if target.is_relative_to(base) else None
+
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    """Every image file below `folder`, sorted; trainers look into no hidden file or folder."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and is_file(path))
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
 
 
 def image(path: Path, size: tuple[int, int] | None = None, smallest_side: int = 1) -> Iterator[Finding]:
     """Whether an image is there, can be opened, and has the stated `size` (width, height) in px."""
-    if not path.is_file():
-        yield Finding("missing-image", "the image is missing", str(path))
+    if not is_file(path):
+        hint = "restore the image, or remove what refers to it"
+        yield Finding("missing-image", "the image is missing", str(path), hint=hint)
         return
     try:
         actual = image_size(path)
+        if not _has_its_end(path):
+            read_mask(path)  # decodes everything
     except MaskError as error:
         yield Finding("bad-image", error.reason, str(path), hint=error.hint)
         return
+    except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+        yield Finding("bad-image", f"cannot be read: {error}", str(path), hint="restore the file from its source")
+        return
     if size is not None and actual != size:
         message = f"the image is {actual[0]} x {actual[1]} px, the annotations say {size[0]} x {size[1]}"
-        yield Finding("image-size", message, str(path))
+        yield Finding("image-size", message, str(path), hint="annotate the image at the size that it has")
     if min(actual) < smallest_side:
         message = f"{actual[0]} x {actual[1]} px: the trainer drops images below {smallest_side} px"
-        yield Finding("tiny-image", message, str(path), severity="warning")
+        yield Finding("tiny-image", message, str(path), severity="warning", hint="remove it, or use larger images")
+
+
+def _has_its_end(path: Path) -> bool:
+    """Whether a PNG or JPEG ends as it should; other formats are taken at their word."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(-min(1024, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    if start == b"\x89PNG":
+        return b"IEND" in end
+    return not start.startswith(b"\xff\xd8\xff") or b"\xff\xd9" in end
 
 
 def shared_images(images_by_split: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
-    """Images that are in two splits, by name or by content: a score on one would be learnt from the other."""
-    named: dict[str, tuple[str, Path]] = {}
-    sizes: dict[int, list[tuple[str, Path]]] = {}
-    for split, paths in images_by_split.items():
-        for path in paths:
-            other, first = named.setdefault(path.name, (split, path))
+    """Images that are in two splits, by content: a score on one would be learnt from the other.
+
+    Missing images are compared by name. Names alone prove nothing else: many datasets have a `000.png` in each folder.
+    """
+    places = [(split, path) for split, paths in images_by_split.items() for path in dict.fromkeys(paths)]
+    leaks: set[Path] = set()
+    for same in _same(places, (_size_or_name, _head, _content)):
+        split, first = same[0]
+        for other, path in same[1:]:
             if other != split:
-                yield _leak(path, split, other, first)
-            elif path.is_file():
-                sizes.setdefault(path.stat().st_size, []).append((split, path))
-    for same_size in sizes.values():
-        if len({split for split, _ in same_size}) > 1:
-            yield from _same_content(same_size)
+                leaks.add(path)
+                hint = f"remove it from {split} or from {other}"
+                yield Finding(
+                    "split-leak", f"the same image is in {other} and in {split} ({first.name})", str(path), hint=hint
+                )
+    yield from _same_names(places, leaks)
 
 
-def _same_content(candidates: list[tuple[str, Path]]) -> Iterator[Finding]:
-    first_of: dict[bytes, tuple[str, Path]] = {}
-    told: set[tuple[bytes, str]] = set()
-    for split, path in candidates:
-        digest = hashlib.blake2b(path.read_bytes()).digest()
-        other, first = first_of.setdefault(digest, (split, path))
-        if other != split and (digest, split) not in told:
-            told.add((digest, split))
-            yield _leak(path, split, other, first)
+def _same(
+    places: Sequence[tuple[str, Path]], keys: Sequence[Callable[[Path], Hashable]]
+) -> Iterator[Sequence[tuple[str, Path]]]:
+    """Groups of places in more than one split whose paths agree in all keys; dear keys are asked last."""
+    if not keys:
+        yield places
+        return
+    for group in _grouped(places, lambda place: keys[0](place[1])).values():
+        if len({split for split, _ in group}) > 1:
+            yield from _same(group, keys[1:])
 
 
-def _leak(path: Path, split: str, other: str, first: Path) -> Finding:
-    message = f"the same image is in {split} and in {other} ({first.name})"
-    return Finding("split-leak", message, str(path), hint=f"remove it from {split} or from {other}")
+def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> dict[Hashable, list[T]]:
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _size_or_name(path: Path) -> Hashable:
+    return path.stat().st_size if is_file(path) else path.name
+
+
+def _head(path: Path) -> Hashable:
+    return _digest(path, HEAD)
+
+
+def _content(path: Path) -> Hashable:
+    return _digest(path)
+
+
+def _digest(path: Path, size: int = -1) -> Hashable:
+    """Digest of the file's first `size` bytes, or of all; the name where there is no file to read."""
+    digest = hashlib.blake2b()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(size if size > 0 else 1 << 20):
+                digest.update(block)
+                if size > 0:
+                    break
+    except (OSError, ValueError):
+        return path.name
+    return digest.digest()
+
+
+def _same_names(places: Sequence[tuple[str, Path]], leaks: set[Path]) -> Iterator[Finding]:
+    """One finding for each pair of splits that use a name for different images."""
+    pairs: dict[tuple[str, str], list[Path]] = {}
+    for same in _same(places, (lambda path: path.name,)):
+        for split, path in same[1:]:
+            if split != same[0][0] and path not in leaks:
+                pairs.setdefault((same[0][0], split), []).append(path)
+    for (first, second), paths in pairs.items():
+        message = f"{len(paths)} file names are in {first} as well, with other content, the first {paths[0].name}"
+        hint = f"make sure that {first} and {second} show different things"
+        yield Finding("same-name", message, str(paths[0].parent), severity="warning", hint=hint)

@@ -107,9 +107,12 @@ class Dataset:
         kept = tuple(
             s for s in self.samples if s.category in categories and s.defect_type in types and s.split in splits
         )
-        # A finding is named by its path; those of other categories must not stop this one.
-        roots = {self.root / name for name in categories} | ({self.root} if self.root.name in categories else set())
-        findings = tuple(f for f in self.findings if roots & {Path(f.path), *Path(f.path).parents})
+        findings = self.findings
+        if category is not None:
+            # A finding is known by its path; what is wrong with other categories must not stop this one.
+            folders = {self.root / name for name in categories}
+            folders |= {self.root} if self.root.resolve().name in categories else set()
+            findings = tuple(f for f in findings if folders & {Path(f.path), *Path(f.path).parents})
         return replace(self, samples=kept, findings=findings)
 
 

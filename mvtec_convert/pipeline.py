@@ -14,7 +14,7 @@ from typing import Any, Literal
 import mvtec_convert
 from mvtec_convert import splits
 from mvtec_convert.dataset import Dataset, SplitName
-from mvtec_convert.errors import BadSourceError, ExportError, MaskError
+from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded, Format
 from mvtec_convert.plan import Item, Plan, PlanOptions, make_plan, save_classes
@@ -149,6 +149,10 @@ def export(
     )  # fmt: skip
     with publishing(out, dataset.root) as folder:
         target.write(folder, plan, _encoded(plan, target, folder, options, summary, progress))
+        if not summary.fidelity.regions:
+            raise SelectionError(
+                f"no region of {options.regions.min_area} px or more is left", hint="choose a smaller --min-area"
+            )
         save_classes(plan.labels, folder)
         splits.save(plan.split, folder)
         summary.notes = _self_check(target, folder, out)

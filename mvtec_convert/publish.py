@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mvtec_convert.errors import ExportError, OutputError, printable
@@ -31,14 +31,37 @@ def publishing(target: Path, source: Path) -> Iterator[Path]:
     Raises:
         OutputError: the target holds files that this tool did not write, lies in the dataset, or cannot be written.
     """
-    target = _resolved(target)
     check_target(target, source)
+    with _staging(target) as staging:
+        yield staging
+        check_target(target, source)
+        _swap(staging, _resolved(target))
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """The same for a folder that is no export: `target` must be missing or empty.
+
+    Raises:
+        OutputError: the target is there and not empty, or cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OutputError("already there, and not empty", path=target, hint="choose a new or an empty folder")
+    with _staging(target) as staging:
+        yield staging
+        _swap(staging, _resolved(target))
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    target = _resolved(target)
+    if target == Path.cwd() or target in Path.cwd().parents:
+        raise OutputError("the output would replace the current folder", path=target, hint="choose a folder below it")
     staging = _sibling(target, "partial")
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     try:
         staging.mkdir(parents=True)
         yield staging
-        check_target(target, source)
-        _swap(staging, target)
     except OSError as error:
         raise OutputError(
             f"cannot be written: {error.strerror or error}",
@@ -47,6 +70,9 @@ def publishing(target: Path, source: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in new_parents:
+            with suppress(OSError):  # not empty where all went well
+                parent.rmdir()
 
 
 def check_target(target: Path, source: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any, TypedDict
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
 
-MAX_SHIFT = 30  # bits; six groups of five hold any run of an image that can be read
+MAX_SHIFT = 25  # bits; six groups of five hold any run of an image that can be read, more overflow a C int
 
 
 class Rle(TypedDict):
@@ -103,3 +104,15 @@ def unsound(size: Sequence[int], counts: str | Sequence[int]) -> str | None:
     if sum(runs) != total:
         return f"the run lengths sum to {sum(runs)}, not to {size[0]} x {size[1]} = {total} pixels"
     return None
+
+
+def decode(rle: Rle) -> BinaryMask:
+    """The mask, shape (height, width), 0 and 1.
+
+    Raises:
+        ValueError: not compressed run lengths. Ask `unsound` first: a sum that is not the image's size is not noticed.
+    """
+    runs = decompress(rle)
+    values = (np.arange(len(runs)) % 2).astype(np.uint8)
+    height, width = rle["size"]
+    return np.repeat(values, runs).reshape(width, height).T

@@ -50,7 +50,7 @@ class Format(Protocol):
 
     @property
     def judge(self) -> str:
-        """Who reads the regions back for the fidelity figures ("pycocotools")."""
+        """Who reads the regions back for the fidelity figures ("masks, by pycocotools")."""
         ...
 
     def image_path(self, item: Item) -> str:

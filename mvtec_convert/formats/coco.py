@@ -70,7 +70,7 @@ class Coco:
     @property
     def judge(self) -> str:
         """Who reads the regions back."""
-        return "pycocotools"
+        return "masks, by pycocotools"
 
     def image_path(self, item: Item) -> str:
         """`images/<split>/<name>.<suffix>`."""

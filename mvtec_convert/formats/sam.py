@@ -57,7 +57,7 @@ class Sam:
     @property
     def judge(self) -> str:
         """Who reads the regions back."""
-        return "pycocotools"
+        return "masks, by pycocotools"
 
     def image_path(self, item: Item) -> str:
         """`<split>/<name>.<suffix>`."""

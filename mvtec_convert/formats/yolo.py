@@ -63,9 +63,9 @@ class Yolo:
     def judge(self) -> str:
         """Who reads the regions back."""
         if self.task == "segment":
-            return "cv2.fillPoly, as Ultralytics calls it"
+            return "masks, by cv2.fillPoly as Ultralytics calls it"
         return (
-            "the box Ultralytics reads, in whole pixels" if self.task == "detect" else "the corners Ultralytics reads"
+            "boxes, as Ultralytics reads them" if self.task == "detect" else "corners, as Ultralytics reads them"
         )
 
     def image_path(self, item: Item) -> str:

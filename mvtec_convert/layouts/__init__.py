@@ -13,7 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, cast
 
-from mvtec_convert.dataset import Sample
+from mvtec_convert.dataset import Dataset, Sample
+from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 from mvtec_convert.findings import Finding
 
 ENTRY_POINTS = "mvtec_convert.layouts"
@@ -38,3 +39,37 @@ def layouts() -> dict[str, Layout]:
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         found.setdefault(point.name, point.load())
     return found
+
+
+def load(root: str | Path, *, layout: str | None = None) -> Dataset:
+    """Read a dataset from disk: which images there are and where their masks are. Decodes nothing.
+
+    Args:
+        root: the folder of categories, or one category.
+        layout: name of its layout; recognised where None.
+
+    Raises:
+        DatasetNotFoundError: no such folder, or nothing in it that a layout recognises.
+        SelectionError: no layout of that name.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DatasetNotFoundError("no such folder", path=root, hint="give the folder that holds the categories")
+    known = layouts()
+    if layout is not None and layout not in known:
+        raise SelectionError(f"no layout {layout!r}; there are: {', '.join(known)}")
+    findings: list[Finding] = []
+    try:
+        name = layout or next((name for name, candidate in known.items() if candidate.matches(root)), None)
+        samples = sorted(known[name].scan(root, findings.append), key=lambda sample: sample.key) if name else []
+    except OSError as error:
+        raise DatasetNotFoundError(
+            f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
+        ) from None
+    if name is None or not (samples or findings):
+        raise DatasetNotFoundError(
+            "no dataset here: no images in <category>/train/good or <category>/test/<defect>",
+            path=root,
+            hint="give the folder that holds the categories, or one category",
+        )
+    return Dataset(root, name, tuple(samples), tuple(findings))

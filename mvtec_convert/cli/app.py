@@ -1,0 +1,86 @@
+"""Ties the commands together, and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 findings, 2 the user's input, 70 a bug of this tool, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import mvtec_convert
+from mvtec_convert.cli import coco, sam, sample, schema, stats, validate, yolo
+from mvtec_convert.errors import MvtecConvertError
+
+BUG, INTERRUPTED, USER_INPUT = 70, 130, 2
+DEBUG_VARIABLE = "MVTEC_CONVERT_DEBUG"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (yolo, coco, sam, stats, validate, sample, schema):
+    module.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mvtec-convert {mvtec_convert.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn an inspection dataset in MVTec AD's layout into what YOLO, COCO and SAM trainers read: exactly, and proven.
+
+    Try it without any data: `mvtec-convert yolo --sample`
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code."""
+    try:
+        app(args=list(arguments), prog_name="mvtec-convert")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # Typer's own answer to Ctrl-C
+            print("Interrupted; nothing was changed.", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except MvtecConvertError as error:
+        from mvtec_convert.cli import console
+
+        console.show_error(error)
+        return USER_INPUT
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); a second complaint at exit would follow without this.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ImportError as error:
+        return _broken_installation(error)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(f"This is a bug in mvtec-convert: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"Please report it with what you ran; {DEBUG_VARIABLE}=1 shows where it happened.", file=sys.stderr)
+        return BUG
+    return 0
+
+
+def _broken_installation(error: ImportError) -> int:
+    print(f"error: a library cannot be loaded: {error}", file=sys.stderr)
+    if "libGL" in str(error) or "libgthread" in str(error) or "libxcb" in str(error):
+        hint = "OpenCV wants a system library; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    else:
+        hint = "install again: pip install --force-reinstall mvtec-convert"
+    print(f" hint: {hint}", file=sys.stderr)
+    return USER_INPUT

@@ -1,0 +1,54 @@
+"""`mvtec-convert coco`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from mvtec_convert.cli.options import ExportFlags, RatiosCommand, with_flags
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("coco", cls=RatiosCommand)(coco)
+
+
+@with_flags(ExportFlags)
+def coco(
+    flags: ExportFlags,
+    segmentation: Annotated[
+        Literal["polygon", "rle", "rle-uncompressed"],
+        typer.Option(
+            help="polygon: exact polygons, holes joined by bridges; rle: compressed run lengths; rle-uncompressed: "
+            "the same as numbers."
+        ),
+    ] = "polygon",
+    simplify: Annotated[
+        float | None,
+        typer.Option(
+            metavar="IOU", min=0.5, max=1, show_default=False,
+            help="Polygons of as few points as keep at least this IoU with the mask. Without it they are exact.",
+        ),
+    ] = None,
+    first_id: Annotated[int, typer.Option(min=0, max=1, help="Id of the first category: 1, as COCO has it, or 0.")] = 1,
+) -> None:  # fmt: skip
+    """Write a COCO instance dataset.
+
+    Example: `mvtec-convert coco --category carpet --simplify 0.98`
+    """
+    from mvtec_convert.api import to_coco
+    from mvtec_convert.cli import console
+
+    dataset = flags.load()
+    with console.progress("Writing COCO") as progress:
+        summary = to_coco(
+            dataset,
+            flags.target(dataset, "coco"),
+            segmentation=segmentation,
+            simplify=simplify,
+            first_id=0 if first_id == 0 else 1,
+            progress=progress,
+            **flags.keywords(),
+        )
+    console.show_summary(summary)

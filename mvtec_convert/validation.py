@@ -1,0 +1,118 @@
+"""Check any exported dataset, ours or another tool's: which format it is in, and what its readers would choke on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mvtec_convert import splits
+from mvtec_convert.errors import ExportError
+from mvtec_convert.findings import Finding
+from mvtec_convert.formats import Format, format_named, formats
+from mvtec_convert.jsonio import load_json
+from mvtec_convert.plan import CLASSES_FILE
+from mvtec_convert.publish import MANIFEST
+from mvtec_convert.schemas import problems
+from mvtec_convert.schemas.export import ClassesFile, ManifestFile, SplitsFile
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was found in a folder.
+
+    Attributes:
+        folder: what was looked at.
+        format: the format it is in.
+        findings: errors and warnings, by path and line.
+    """
+
+    folder: Path
+    format: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """Findings that break a training, or falsify it."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Findings worth a look."""
+        return len(self.findings) - self.errors
+
+    def document(self) -> dict[str, Any]:
+        """The validation as plain data, in the form of `schemas/validation.schema.json`."""
+        return {
+            "folder": str(self.folder),
+            "format": self.format,
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def validate(folder: str | Path, *, format: str | None = None) -> Validation:
+    """Check a dataset in any format that this tool knows.
+
+    Args:
+        folder: the dataset; for COCO, one annotation file will do.
+        format: name of its format; recognised where None.
+
+    Raises:
+        ExportError: no such folder, or no known format.
+        SelectionError: no format of that name.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.exists():
+        raise ExportError("no such folder", path=folder, hint="give a folder that holds a YOLO, COCO or SAM dataset")
+    chosen = format_named(format) if format else _recognise(folder)
+    found = [*chosen.check(folder), *_check_own_files(folder)]
+    ordered = sorted(found, key=lambda finding: (finding.path, finding.line or 0, finding.code, finding.message))
+    return Validation(folder, chosen.name, tuple(ordered))
+
+
+def _recognise(folder: Path) -> type[Format]:
+    known = formats()
+    if (folder / MANIFEST).is_file():
+        try:
+            return format_named(ManifestFile.model_validate(load_json(folder / MANIFEST)).format)
+        except (ExportError, ValidationError):
+            pass  # told by the checks below; the files themselves still say what they are
+    for candidate in known.values():
+        if candidate.recognises(folder):
+            return candidate
+    raise ExportError(
+        f"neither of the formats {', '.join(known)} is recognised here",
+        path=folder,
+        hint="give the dataset's top folder, or say which it is with --format",
+    )
+
+
+def _check_own_files(folder: Path) -> Iterator[Finding]:
+    """classes.json, splits.json and the manifest, where they are there."""
+    for name, model in ((CLASSES_FILE, ClassesFile), (splits.FILE_NAME, SplitsFile), (MANIFEST, ManifestFile)):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            document = model.model_validate(load_json(path))
+        except ExportError as error:
+            yield Finding("bad-json", error.reason, str(path))
+        except ValidationError as error:
+            yield from (Finding("schema", problem, str(path)) for problem in problems(error)[:3])
+        else:
+            if isinstance(document, ManifestFile):
+                yield from _missing_files(folder, document)
+
+
+def _missing_files(folder: Path, manifest: ManifestFile) -> Iterator[Finding]:
+    for name in manifest.files:
+        if not (folder / name).exists():
+            hint = "export again, or restore it"
+            yield Finding(
+                "missing-file", "the export was written with this file; it is gone", str(folder / name), hint=hint
+            )

@@ -1,0 +1,93 @@
+"""The rules that keep the package easy to change: who may import whom, and who may print."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mvtec_convert"
+FILES = sorted(PACKAGE.rglob("*.py"))
+BARE = {"dataset", "errors", "findings", "tables", "published"}
+GEOMETRY = {"images", "regions", "rle", "polygons", "prompts"}
+
+
+def imported(path: Path, *, at_run_time_only: bool = True) -> set[str]:
+    """Names of the modules that a file imports, `mvtec_convert.x.y` in full; without those for type checking only."""
+    found = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if at_run_time_only and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own(path: Path) -> set[str]:
+    """The package's own modules that a file imports: `formats.coco`, `errors`."""
+    names = {name.removeprefix("mvtec_convert.") for name in imported(path) if name.startswith("mvtec_convert")}
+    return {".".join(name.split(".")[:2]) if name.split(".")[0] in FOLDERS else name.split(".")[0] for name in names}
+
+
+FOLDERS = {path.parent.name for path in FILES if path.parent != PACKAGE}
+
+
+@pytest.mark.parametrize("name", sorted(BARE))
+def test_the_ground_floor_imports_the_standard_library_alone(name):
+    modules = {module.split(".")[0] for module in imported(PACKAGE / f"{name}.py")}
+    assert modules - {"mvtec_convert"} <= sys.stdlib_module_names
+    assert own(PACKAGE / f"{name}.py") <= BARE
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "layouts").glob("*.py")), ids=lambda path: path.stem)
+def test_layouts_know_the_ground_floor_alone(path):
+    assert {name.split(".")[0] for name in own(path)} <= BARE | {"layouts"}
+    assert {module.split(".")[0] for module in imported(path)} - {"mvtec_convert"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", sorted(GEOMETRY))
+def test_geometry_knows_no_format_and_no_layout(name):
+    assert own(PACKAGE / f"{name}.py") <= BARE | GEOMETRY
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "formats").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_formats_import_neither_layouts_nor_each_other(path):
+    others = {f"formats.{other.stem}" for other in (PACKAGE / "formats").glob("[a-z]*.py") if other != path}
+    found = own(path)
+    assert not found & others
+    assert not {name for name in found if name.startswith(("layouts", "cli")) or name in {"pipeline", "statistics"}}
+
+
+@pytest.mark.parametrize("name", ["pipeline", "statistics"])
+def test_pipeline_and_statistics_name_no_single_format_or_layout(name):
+    assert not {
+        found for found in own(PACKAGE / f"{name}.py") if found.split(".")[-1] in {"yolo", "coco", "sam", "mvtec_ad"}
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_command_line_prints_exits_reads_the_environment_or_knows_rich(path):
+    if "cli" in path.parts or path.name == "__main__.py":
+        return
+    names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    assert not names & {"print", "exit", "input"}
+    assert not {module for module in imported(path) if module.split(".")[0] in {"rich", "typer", "click"}}
+    assert "environ" not in path.read_text(encoding="utf-8")
+    assert "sys.exit" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_console_uses_rich(path):
+    if path.name != "console.py":
+        assert not {module for module in imported(path) if module.split(".")[0] == "rich"}
