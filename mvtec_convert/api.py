@@ -29,6 +29,7 @@ class ExportKeywords(TypedDict, total=False):
     ratios: Sequence[float]
     seed: int
     split_from: str | Path | None
+    phrases: str | Path | None
     regions: RegionRule
     merge_distance: float
     min_area: int
@@ -68,6 +69,7 @@ def to_coco(
     segmentation: Segmentation = "polygon",
     simplify: float | None = None,
     first_id: Literal[0, 1] = 1,
+    layout: Literal["coco", "roboflow"] = "coco",
     progress: Progress | None = None,
     **keywords: Unpack[ExportKeywords],
 ) -> Summary:
@@ -79,6 +81,7 @@ def to_coco(
         segmentation: `polygon`, `rle` (compressed) or `rle-uncompressed`.
         simplify: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
         first_id: id of the first category.
+        layout: `coco`, or `roboflow`: annotations beside the images, classes named by their phrase.
         progress: called with (images done, images in all).
         **keywords: see `ExportKeywords`.
 
@@ -87,7 +90,9 @@ def to_coco(
     """
     from mvtec_convert.formats.coco import Coco
 
-    return export(dataset, Coco(segmentation, simplify, first_id), Path(out), export_options(**keywords), progress)
+    return export(
+        dataset, Coco(segmentation, simplify, first_id, layout), Path(out), export_options(**keywords), progress
+    )
 
 
 def to_sam(
@@ -129,6 +134,7 @@ def export_options(
     ratios: Sequence[float] = DEFAULT_RATIOS,
     seed: int = 0,
     split_from: str | Path | None = None,
+    phrases: str | Path | None = None,
     regions: RegionRule = "component",
     merge_distance: float = 0.0,
     min_area: int = 0,
@@ -136,5 +142,13 @@ def export_options(
     jobs: int = 0,
 ) -> ExportOptions:
     """The flat keywords, grouped as the pipeline takes them."""
-    plan = PlanOptions(names, background, split, tuple(ratios), seed, None if split_from is None else Path(split_from))
+    plan = PlanOptions(
+        names=names,
+        background=background,
+        split=split,
+        ratios=tuple(ratios),
+        seed=seed,
+        split_from=None if split_from is None else Path(split_from),
+        phrases=None if phrases is None else Path(phrases),
+    )
     return ExportOptions(plan, RegionOptions(regions, merge_distance, min_area), images, jobs)

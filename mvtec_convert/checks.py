@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 import orjson
+import yaml
 
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding, Severity
@@ -34,13 +36,17 @@ T = TypeVar("T")
 
 
 def limited(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The findings, but of those alike in one file only the first ones, and at the end how many more there are."""
+    """The findings, each once; of those alike in one file only the first ones, at the end how many more there are."""
     told: Counter[tuple[str, str, Severity]] = Counter()
+    yielded: set[Finding] = set()
     next_line: dict[tuple[str, str, Severity], int | None] = {}
     for finding in findings:
+        if finding in yielded:
+            continue
         kind = (finding.path, finding.code, finding.severity)
         told[kind] += 1
         if told[kind] <= ALIKE_TOLD:
+            yielded.add(finding)
             yield finding
         else:
             next_line.setdefault(kind, finding.line)
@@ -103,6 +109,48 @@ def open_json(path: Path, hint: str) -> JsonFile | Finding:
         return Finding("bad-json", f"not JSON: {error.msg}", str(path), error.lineno, hint=advice)
 
 
+@dataclass(frozen=True, slots=True)
+class YamlFile:
+    """A YAML file under check; see `JsonFile`."""
+
+    path: Path
+    text: str
+    document: Any
+    hint: str
+
+    def finding(self, code: str, message: str, key: str, severity: Severity = "error", hint: str = "") -> Finding:
+        """A finding about a top-level key."""
+        at = re.search(rf"^[\"']?{re.escape(key)}[\"']?\s*:", self.text, re.MULTILINE)
+        line = None if at is None else self.text.count("\n", 0, at.start()) + 1
+        return Finding(code, message, str(self.path), line, severity, hint or self.hint)
+
+    def schema_findings(self, sentences: Sequence[str]) -> Iterator[Finding]:
+        """What pydantic has to say about the file."""
+        for sentence in sentences[:PROBLEMS_TOLD]:
+            yield self.finding("schema", sentence, re.split(r"\W", sentence)[0])
+
+
+class _Loader(yaml.SafeLoader):
+    """Without merge keys (`<<`): a few lines of them can stand for billions of entries."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read", node.start_mark)
+
+
+def open_yaml(path: Path, hint: str) -> YamlFile | Finding:
+    """The file, or why it cannot be read."""
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+        return YamlFile(path, text, yaml.load(text, _Loader), hint)
+    except yaml.MarkedYAMLError as error:
+        line = None if error.problem_mark is None else error.problem_mark.line + 1
+        return Finding("bad-yaml", f"not YAML: {error.problem or error.context}", str(path), line, hint=hint)
+    except Exception as error:  # PyYAML raises nearly anything on odd numbers, dates and tags
+        reason = error.reason if isinstance(error, ExportError) else f"cannot be read: {error}"
+        return Finding("bad-yaml", reason, str(path), hint=hint)
+
+
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +158,14 @@ def is_file(path: Path) -> bool:
     """Whether a file is there; False for a name that no file can have, where `Path.is_file` may raise."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; never raises."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 

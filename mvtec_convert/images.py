@@ -158,6 +158,29 @@ def _any_channel(pixels: npt.NDArray[Any]) -> BinaryMask:
     return non_zero(found & (pixels[..., -1] > 0) if has_alpha else found)
 
 
+def is_jpeg(path: Path) -> bool:
+    """Whether the content is JPEG, whatever the file is called. An unreadable file is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(3) == b"\xff\xd8\xff"
+    except OSError:
+        return False
+
+
+def save_jpeg(source: Path, target: Path) -> None:
+    """Save an image as JPEG for readers that take nothing else: RGB, quality 95, colour not subsampled.
+
+    Raises:
+        MaskError: the image cannot be decoded.
+    """
+    with _open_image(source) as image:
+        try:
+            pixels = image.convert("RGB")
+        except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+            raise _undecodable(source, error) from None
+    pixels.save(target, "JPEG", quality=95, subsampling=0)
+
+
 def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:
     """1 where a pixel is not 0; shape (height, width)."""
     if pixels.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""Names: which class a region gets, and the phrase that describes it. One label map serves every format."""
+"""Names: which class a region gets. One label map serves every format."""
 
 from __future__ import annotations
 
@@ -70,12 +70,3 @@ def class_name(scheme: NameScheme, category: str, defect_type: str) -> str:
     if scheme == "category":
         return category
     return f"{category}-{defect_type}" if scheme == "category-defect" else SINGLE
-
-
-def phrase(category: str, defect_type: str) -> str:
-    """What to ask a model for: "hole in carpet"."""
-    return f"{_words(defect_type)} in {_words(category)}"
-
-
-def _words(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("/", " ").split())

@@ -17,6 +17,7 @@ from mvtec_convert.dataset import Dataset, SplitName
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded, Format
+from mvtec_convert.images import is_jpeg, save_jpeg
 from mvtec_convert.plan import Item, Plan, PlanOptions, make_plan, save_classes
 from mvtec_convert.publish import check_target, publishing, save_manifest
 from mvtec_convert.regions import RegionOptions, annotate
@@ -102,7 +103,7 @@ class Summary:
         out: the folder.
         format: name of the format.
         splits: by name, in the order train, val, test.
-        fidelity: how the regions came back.
+        fidelity: how the regions came back; None where the format has no geometry.
         left_out: keys of defective images that a filter emptied.
         notes: what a person should know before training.
         next_step: the command that would train on it.
@@ -111,7 +112,7 @@ class Summary:
     out: Path
     format: str
     splits: dict[SplitName, SplitSummary]
-    fidelity: Fidelity
+    fidelity: Fidelity | None
     left_out: list[str] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
     next_step: str = ""
@@ -144,12 +145,15 @@ def export(
     target.refuse(plan)
     check_target(out, dataset.root)
     summary = Summary(
-        out, target.name, {split: SplitSummary() for split in plan.split_names}, Fidelity(target.judge),
+        out=out,
+        format=target.name,
+        splits={split: SplitSummary() for split in plan.split_names},
+        fidelity=Fidelity(target.judge) if target.judge else None,
         next_step=target.next_step(out),
-    )  # fmt: skip
+    )
     with publishing(out, dataset.root) as folder:
         target.write(folder, plan, _encoded(plan, target, folder, options, summary, progress))
-        if not summary.fidelity.regions:
+        if not any(split.regions.total() for split in summary.splits.values()):
             raise SelectionError(
                 f"no region of {options.regions.min_area} px or more is left", hint="choose a smaller --min-area"
             )
@@ -164,10 +168,6 @@ def _encoded(
     plan: Plan, target: Format, folder: Path, options: ExportOptions, summary: Summary, progress: Progress | None
 ) -> Iterator[Encoded]:
     """Every image of the plan, encoded and with its image file in place; raises at the end if any was bad."""
-    for split in plan.split_names:
-        example = next((item for item in plan.items if item.split == split), None)
-        if example is not None:
-            (folder / target.image_path(example)).parent.mkdir(parents=True, exist_ok=True)
 
     def work(item: Item) -> Encoded | Finding | None:
         try:
@@ -177,7 +177,9 @@ def _encoded(
         if item.class_id is not None and not image.regions:
             return None
         encoded = target.encode(item, image, plan.labels)
-        _place_image(item.sample.image, folder / target.image_path(item), options.images)
+        path = target.image_path(item)
+        if path is not None:
+            _place_image(item.sample.image, folder / path, options.images)
         return encoded
 
     bad: list[Finding] = []
@@ -219,6 +221,10 @@ def _in_order(
 
 
 def _place_image(source: Path, target: Path, how: Literal["link", "copy"]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".jpg" and not is_jpeg(source):
+        save_jpeg(source, target)
+        return
     # Ultralytics "restores" a JPEG without an end marker in place; through a hard link that would change the source.
     if how == "link" and not _has_no_end_marker(source):
         try:
@@ -243,8 +249,9 @@ def _count(summary: Summary, plan: Plan, encoded: Encoded) -> None:
     if encoded.item.class_id is None:
         split.background += 1
     else:
-        split.regions[plan.labels.names[encoded.item.class_id]] += len(encoded.ious)
-    summary.fidelity.add(encoded.item.name, encoded.ious)
+        split.regions[plan.labels.names[encoded.item.class_id]] += encoded.regions
+    if summary.fidelity is not None:
+        summary.fidelity.add(encoded.item.name, encoded.ious)
 
 
 def _self_check(target: Format, folder: Path, out: Path) -> list[Finding]:
@@ -268,8 +275,8 @@ def _moved(finding: Finding, folder: Path, out: Path) -> Finding:
 def _facts(target: Format, options: ExportOptions) -> dict[str, Any]:
     """What made the export, without anything that differs from machine to machine."""
     plan = asdict(options.plan)
-    reused = plan.pop("split_from") is not None
-    chosen = {**plan, "split_reused": reused, "regions": asdict(options.regions), "images": options.images}
+    given = {f"{name}_given": plan.pop(name) is not None for name in ("split_from", "phrases")}
+    chosen = {**plan, **given, "regions": asdict(options.regions), "images": options.images}
     return {
         "tool": "mvtec-convert",
         "version": mvtec_convert.__version__,

@@ -13,7 +13,8 @@ from mvtec_convert import splits
 from mvtec_convert.dataset import Dataset, Sample, SplitName
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.jsonio import save_json
-from mvtec_convert.labels import LabelMap, NameScheme, label_map, phrase
+from mvtec_convert.labels import LabelMap, NameScheme, label_map
+from mvtec_convert.phrases import Phrases, load_phrases
 
 Background = Literal["all", "none"] | float
 
@@ -31,6 +32,7 @@ class PlanOptions:
         ratios: shares of train, val and, if there are three, test; for `supervised`.
         seed: of every draw.
         split_from: an earlier export, or its `splits.json`, whose split is used again instead.
+        phrases: a file of phrases to put over the built-in ones; see `mvtec_convert.phrases`.
     """
 
     names: NameScheme = "defect"
@@ -39,6 +41,7 @@ class PlanOptions:
     ratios: tuple[float, ...] = splits.DEFAULT_RATIOS
     seed: int = 0
     split_from: Path | None = None
+    phrases: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Item:
         name: file name without suffix, unique in the export, `<category>_<defect type>_<stem>`.
         split: where it goes.
         class_id: class of its regions, 0-based; None for good images.
+        phrases: what to ask a model for ("hole in carpet"), then synonyms; empty for good images.
     """
 
     id: int
@@ -58,16 +62,12 @@ class Item:
     name: str
     split: SplitName
     class_id: int | None
+    phrases: tuple[str, ...] = ()
 
     @property
     def file_name(self) -> str:
         """Name of the exported image file."""
         return self.name + self.sample.image.suffix.lower()
-
-    @property
-    def phrase(self) -> str:
-        """What to ask a model for: "hole in carpet"."""
-        return phrase(self.sample.category, self.sample.defect_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,13 @@ class Plan:
         items: every image, in the order of the samples' keys.
         labels: the classes.
         split: where each image of the selection goes, background left out included, so that it can be used again.
+        phrases: the vocabulary for prompts in words.
     """
 
     items: tuple[Item, ...]
     labels: LabelMap
     split: splits.Split
+    phrases: Phrases
 
     @property
     def split_names(self) -> tuple[SplitName, ...]:
@@ -106,12 +108,19 @@ def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
         )
     split = _split(samples, options)
     kept = _with_background(samples, split, options)
-    names = _unique_names(kept)
+    phrases = load_phrases(options.phrases)
     items = tuple(
-        Item(i, sample, name, split.assignments[sample.key], None if sample.is_good else labels.class_id(sample))
-        for i, (sample, name) in enumerate(zip(kept, names, strict=True), start=1)
+        Item(i, sample, name, split.assignments[sample.key], *_meaning(sample, labels, phrases))
+        for i, (sample, name) in enumerate(zip(kept, _unique_names(kept), strict=True), start=1)
     )
-    return Plan(items, labels, split)
+    return Plan(items, labels, split, phrases)
+
+
+def _meaning(sample: Sample, labels: LabelMap, phrases: Phrases) -> tuple[int | None, tuple[str, ...]]:
+    """(class id, phrases) of a sample's regions."""
+    if sample.is_good:
+        return None, ()
+    return labels.class_id(sample), phrases.of(sample.category, sample.defect_type)
 
 
 def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:

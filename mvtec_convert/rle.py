@@ -115,4 +115,5 @@ def decode(rle: Rle) -> BinaryMask:
     runs = decompress(rle)
     values = (np.arange(len(runs)) % 2).astype(np.uint8)
     height, width = rle["size"]
-    return np.repeat(values, runs).reshape(width, height).T
+    mask: BinaryMask = np.repeat(values, runs).reshape(width, height).T
+    return mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_an_export_lands_where_it_says_and_validates(sample_root, monkeypatch, c
     assert run(arguments) == 0
     out = capsys.readouterr().out
     assert "regions exact, lowest IoU 1.0000" in out
-    assert f"folder    {folder}" in out
+    assert f"folder    {shlex.quote(folder)}" in out
     assert "next      " in out
     assert run(["validate", folder]) == 0
     assert "fit to train on: 0 errors" in capsys.readouterr().out

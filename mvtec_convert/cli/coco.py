@@ -32,6 +32,10 @@ def coco(
         ),
     ] = None,
     first_id: Annotated[int, typer.Option(min=0, max=1, help="Id of the first category: 1, as COCO has it, or 0.")] = 1,
+    layout: Annotated[
+        Literal["coco", "roboflow"],
+        typer.Option(help="roboflow: train/_annotations.coco.json beside the images, classes named by their phrase."),
+    ] = "coco",
 ) -> None:  # fmt: skip
     """Write a COCO instance dataset.
 
@@ -44,10 +48,11 @@ def coco(
     with console.progress("Writing COCO") as progress:
         summary = to_coco(
             dataset,
-            flags.target(dataset, "coco"),
+            flags.target(dataset, "coco" if layout == "coco" else "coco-roboflow"),
             segmentation=segmentation,
             simplify=simplify,
             first_id=0 if first_id == 0 else 1,
+            layout=layout,
             progress=progress,
             **flags.keywords(),
         )

@@ -21,7 +21,7 @@ from mvtec_convert.findings import Finding
 from mvtec_convert.tables import markdown, without
 
 if TYPE_CHECKING:
-    from mvtec_convert.pipeline import Summary
+    from mvtec_convert.pipeline import Fidelity, Summary
     from mvtec_convert.statistics import Statistics
     from mvtec_convert.tables import Table
     from mvtec_convert.validation import Validation
@@ -66,18 +66,22 @@ def show_summary(summary: Summary) -> None:
     for name in sorted({name for part in parts for name in part.regions}):
         table.add_row(Text(f"  {printable(name)}"), *(str(part.regions[name]) for part in parts))
     out.print(table)
-    fidelity = summary.fidelity
     out.print()
-    exact = f"{fidelity.exact} of {fidelity.regions} regions exact, lowest IoU {fidelity.lowest:.4f}"
-    if fidelity.worst:
-        exact += f" in {printable(fidelity.worst)}, mean {fidelity.mean:.4f}"
-    _line(out, ("fidelity  ", "bold"), f"{exact} ({fidelity.judge})")
+    if summary.fidelity is not None:
+        _line(out, ("fidelity  ", "bold"), _fidelity(summary.fidelity))
     if summary.left_out:
         shown = ", ".join(summary.left_out[:3]) + (", ..." if len(summary.left_out) > 3 else "")
         _line(out, ("left out  ", "bold"), f"{len(summary.left_out)} defective images have no region left: {shown}")
     _line(out, ("folder    ", "bold"), shlex.quote(str(summary.out)))
     _line(out, ("next      ", "bold"), summary.next_step)
     show_findings(summary.notes)
+
+
+def _fidelity(found: Fidelity) -> str:
+    text = f"{found.exact} of {found.regions} regions exact, lowest IoU {found.lowest:.4f}"
+    if found.worst:
+        text += f" in {printable(found.worst)}, mean {found.mean:.4f}"
+    return f"{text} ({found.judge})"
 
 
 def show_statistics(found: Statistics) -> None:

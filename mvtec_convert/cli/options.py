@@ -119,6 +119,15 @@ class ExportFlags(DatasetFlags):
             rich_help_panel=LABELS,
         ),
     ] = "defect"
+    phrases: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=LABELS,
+            help="JSON file of your own phrases for prompts in words, by category and defect type.",
+        ),
+    ] = None
     split: Annotated[
         Literal["supervised", "official"],
         typer.Option(
@@ -181,6 +190,7 @@ class ExportFlags(DatasetFlags):
             "ratios": self.ratios or (0.8, 0.2),
             "seed": self.seed,
             "split_from": self.split_from,
+            "phrases": self.phrases,
             "regions": self.regions,
             "merge_distance": self.merge_distance,
             "min_area": self.min_area,

@@ -31,14 +31,17 @@ class Encoded:
         item: which image.
         width: px.
         height: px.
+        regions: how many regions the image has.
         rows: what goes into the format's files, one for each region, or one for the image; the format knows.
         ious: for each region, the IoU of what the format's reader makes of it with the region itself;
-            1.0 means exactly the same pixels (or, for boxes, the same pixel edges).
+            1.0 means exactly the same pixels (or, for boxes, the same pixel edges). Empty where the format has no
+            geometry.
     """
 
     item: Item
     width: int
     height: int
+    regions: int
     rows: tuple[bytes, ...]
     ious: tuple[float, ...]
 
@@ -49,12 +52,15 @@ class Format(Protocol):
     name: ClassVar[str]
 
     @property
-    def judge(self) -> str:
-        """Who reads the regions back for the fidelity figures ("masks, by pycocotools")."""
+    def judge(self) -> str | None:
+        """What is compared, and who reads it back ("masks, by pycocotools"); None where the format has no geometry."""
         ...
 
-    def image_path(self, item: Item) -> str:
-        """Where the item's image goes, relative to the export, POSIX."""
+    def image_path(self, item: Item) -> str | None:
+        """Where the item's image goes, relative to the export, POSIX; None where the format writes images itself.
+
+        The file is linked or copied; it is converted where the suffix `.jpg` is asked for and the source is no JPEG.
+        """
         ...
 
     def refuse(self, plan: Plan) -> None:

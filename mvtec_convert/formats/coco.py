@@ -3,6 +3,11 @@
     annotations/instances_{train,val}.json
     images/{train,val}/<name>.png           `file_name` is relative to this folder
 
+or, in Roboflow's layout, which RF-DETR and others read,
+
+    {train,valid,test}/_annotations.coco.json
+    {train,valid,test}/<name>.png
+
 Boxes are `x, y, width, height` in px, `area` is the number of mask pixels, `iscrowd` is always 0, ids are unique from 1
 in each file. Polygons run along pixel edges with holes joined by bridges, which pycocotools fills to exactly the mask.
 Sources: cocodataset.org/#format-data, pycocotools' `coco.py` and `maskApi.c`.
@@ -10,24 +15,26 @@ Sources: cocodataset.org/#format-data, pycocotools' `coco.py` and `maskApi.c`.
 
 from __future__ import annotations
 
-import shutil
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, ClassVar, Literal, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 import orjson
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
-import mvtec_convert
 from mvtec_convert import checks
-from mvtec_convert.errors import ExportError
-from mvtec_convert.findings import Finding
+from mvtec_convert.checks import JsonFile
+from mvtec_convert.coco_file import CocoWriter, mask_of
+from mvtec_convert.dataset import SplitName
+from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.formats import Encoded
-from mvtec_convert.jsonio import lines_of_records, parse_json, read_bytes
+from mvtec_convert.images import MAX_PIXELS
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.polygons import keyhole_polygons, simplify
@@ -35,21 +42,29 @@ from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.rle import (
     Rle,
     bounding_box,
-    compress,
     decompress,
     intersection_over_union,
-    rasterise,
     run_lengths,
     unsound,
 )
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image
+from mvtec_convert.schemas.coco import Rle as RleRecord
 
 Segmentation = Literal["polygon", "rle", "rle-uncompressed"]
 
 Record = TypeVar("Record", Image, Annotation, Category)
 
+ROBOFLOW_SPLITS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
+
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
+ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways
+SIMILAR_AREA = 1.25  # times; what a simplified polygon, or one through pixel centres, may well be off
+FALSE_AREA = 4.0  # times; from here on no way of drawing explains it
+LONGEST_OUTLINE = 4e6  # px; pycocotools takes 80 bytes for each
+
+_Problem = tuple[str, str, Severity, str]
+"""Code, message, severity and hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +75,14 @@ class Coco:
         segmentation: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
         simplify: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
         first_id: id of the first category: 1, as COCO has it, or 0.
+        layout: `coco`, or `roboflow`: `{train,valid,test}/_annotations.coco.json` beside the images.
     """
 
     name: ClassVar[str] = "coco"
     segmentation: Segmentation = "polygon"
     simplify: float | None = None
     first_id: Literal[0, 1] = 1
+    layout: Literal["coco", "roboflow"] = "coco"
 
     @property
     def judge(self) -> str:
@@ -73,7 +90,9 @@ class Coco:
         return "masks, by pycocotools"
 
     def image_path(self, item: Item) -> str:
-        """`images/<split>/<name>.<suffix>`."""
+        """`images/<split>/<name>.<suffix>`; in Roboflow's layout beside the annotations."""
+        if self.layout == "roboflow":
+            return f"{ROBOFLOW_SPLITS[item.split]}/{item.file_name}"
         return f"images/{item.split}/{item.file_name}"
 
     def refuse(self, plan: Plan) -> None:
@@ -84,45 +103,53 @@ class Coco:
         rows = tuple(orjson.dumps(self._annotation(region, item, image)) for region in image.regions)
         truths = (run_lengths(region, image.height, image.width) for region in image.regions)
         ious = (intersection_over_union(_read_back(row, image), truth) for row, truth in zip(rows, truths, strict=True))
-        return Encoded(item, image.width, image.height, rows, tuple(ious))
+        return Encoded(item, image.width, image.height, len(image.regions), rows, tuple(ious))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""
-        (out / "annotations").mkdir()
+        categories = self._categories(plan)
         with ExitStack() as stack:
             files = {
-                split: stack.enter_context(
-                    _SplitFile(out / "annotations" / f"instances_{split}.json", plan, self.first_id)
-                )
+                split: stack.enter_context(CocoWriter(out / self._annotations(split), categories))
                 for split in plan.split_names
             }
             for image in encoded:
-                files[image.item.split].add(image)
+                record = {"file_name": image.item.file_name, "width": image.width, "height": image.height}
+                files[image.item.split].add(record, image.rows)
 
     def next_step(self, out: Path) -> str:
-        """What torchvision's own reader takes; COCO has no one trainer."""
-        return (
-            f"torchvision.datasets.CocoDetection({str(out / 'images' / 'train')!r}, "
-            f"{str(out / 'annotations' / 'instances_train.json')!r})"
-        )
+        """Mask R-CNN stands for all that read COCO; RF-DETR for all that read Roboflow's layout."""
+        if self.layout == "roboflow":
+            return f"from rfdetr import RFDETRSegPreview; RFDETRSegPreview().train(dataset_dir={str(out)!r})"
+        return f"python examples/finetune_maskrcnn.py {shlex.quote(str(out))}"
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """A JSON file with images and annotations, in the usual places."""
-        return any(True for _ in _annotation_files(folder))
+        return bool(_annotation_files(folder))
 
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
-        """See the findings' codes in docs/findings.md."""
-        images_by_split: dict[str, list[Path]] = {}
-        categories: dict[str, list[tuple[int, str]]] = {}
-        for file in _annotation_files(folder):
-            try:
-                yield from _FileCheck(file, folder).run(images_by_split, categories)
-            except ExportError as error:
-                yield Finding("bad-json", error.reason, str(file))
-        yield from _differing_categories(folder, categories)
-        yield from checks.shared_images(images_by_split)
+        """Check a dataset folder, or one annotation file; the codes are explained in docs/findings.md."""
+        yield from checks.limited(_check(folder))
+
+    def _annotations(self, split: SplitName) -> str:
+        """Where the annotations of a split lie."""
+        if self.layout == "roboflow":
+            return f"{ROBOFLOW_SPLITS[split]}/_annotations.coco.json"
+        return f"annotations/instances_{split}.json"
+
+    def _categories(self, plan: Plan) -> list[dict[str, Any]]:
+        """The classes, named by their phrase in Roboflow's layout: its readers prompt with the name."""
+        by_phrase = self.layout == "roboflow"
+        return [
+            {
+                "id": label.id + self.first_id,
+                "name": plan.phrases.of_class(label)[0] if by_phrase else label.name,
+                "supercategory": label.members[0][0] if len({c for c, _ in label.members}) == 1 else "defect",
+            }
+            for label in plan.labels.classes
+        ]
 
     def _annotation(self, region: Region, item: Item, image: AnnotatedImage) -> dict[str, Any]:
         return {
@@ -146,84 +173,27 @@ FORMAT = Coco
 
 
 def _read_back(row: bytes, image: AnnotatedImage) -> Rle:
-    return _mask_of(orjson.loads(row)["segmentation"], image.height, image.width)
-
-
-def _mask_of(segmentation: Any, height: int, width: int) -> Rle:
-    """The mask of a COCO segmentation, by pycocotools, as `COCO.annToRLE` has it."""
-    if isinstance(segmentation, list):
-        return rasterise(segmentation, height, width)
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        return compress(counts, height, width)
-    return {"size": [height, width], "counts": counts.encode()}
-
-
-class _SplitFile:
-    """One annotation file in the making: annotations are spooled beside it, so that memory stays flat."""
-
-    def __init__(self, path: Path, plan: Plan, first_id: int) -> None:
-        self._file: IO[bytes] = path.open("wb")
-        self._spool: IO[bytes] = path.with_suffix(".part").open("w+b")
-        self._images = self._annotations = 0
-        categories = [
-            {
-                "id": label.id + first_id,
-                "name": label.name,
-                "supercategory": label.members[0][0]
-                if len({category for category, _ in label.members}) == 1
-                else "defect",
-            }
-            for label in plan.labels.classes
-        ]
-        info = {"description": f"converted by mvtec-convert {mvtec_convert.__version__}"}
-        head = {"info": info, "licenses": [], "categories": categories}
-        self._file.write(orjson.dumps(head)[:-1] + b',\n"images":[')
-
-    def __enter__(self) -> _SplitFile:
-        return self
-
-    def add(self, image: Encoded) -> None:
-        """Append an image and its annotations; ids count from 1."""
-        self._images += 1
-        record = {
-            "id": self._images,
-            "file_name": image.item.file_name,
-            "width": image.width,
-            "height": image.height,
-        }
-        self._file.write((b"\n" if self._images == 1 else b",\n") + orjson.dumps(record))
-        for row in image.rows:
-            self._annotations += 1
-            comma = b"\n" if self._annotations == 1 else b",\n"
-            self._spool.write(comma + b'{"id":%d,"image_id":%d,' % (self._annotations, self._images) + row[1:])
-
-    def __exit__(self, *error: object) -> None:
-        with self._file, self._spool:
-            self._file.write(b'\n],\n"annotations":[')
-            self._spool.seek(0)
-            shutil.copyfileobj(self._spool, self._file)
-            self._file.write(b"\n]}\n")
-        Path(self._spool.name).unlink()
+    return mask_of(orjson.loads(row)["segmentation"], image.height, image.width)
 
 
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
-def _annotation_files(folder: Path) -> Iterator[Path]:
+def _annotation_files(folder: Path) -> list[Path]:
     """The annotation files of a dataset folder (or the one file given), in the layouts of COCO and Roboflow."""
-    if folder.is_file():
-        candidates = [folder]
-    else:
-        patterns = ("annotations/*.json", "*/_annotations.coco.json", "_annotations.coco.json", "*.json")
-        candidates = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    for path in candidates:
-        if _looks_like_coco(path):
-            yield path
+    if checks.is_file(folder):
+        return [folder] if _looks_like_coco(folder) else []
+    patterns = ("annotations/*.json", "*/_annotations.coco.json", "_annotations.coco.json", "*.json")
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if _looks_like_coco(path)]
+    # Captions and keypoints, which lie beside them, are about the same images.
+    instances = [path for path in found if path.name.startswith("instances_")]
+    return instances or list(dict.fromkeys(found))
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether the file says images and annotations near its beginning or end; a damaged file still counts."""
+    """Whether its place or its content says so; a damaged file in the right place still counts."""
+    if not checks.is_file(path):
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(1 << 16)
@@ -236,187 +206,252 @@ def _looks_like_coco(path: Path) -> bool:
     return b'"images"' in text and (b'"annotations"' in text or b'"categories"' in text)
 
 
+def _check(folder: Path) -> Iterator[Finding]:
+    files = _annotation_files(folder)
+    if not files:
+        hint = "it should lie in annotations/, or be called _annotations.coco.json"
+        yield Finding("no-annotation-file", "no JSON file with images and annotations", str(folder), hint=hint)
+    root = folder if folder.is_dir() else folder.parent
+    root = root.parent if root.name == "annotations" else root
+    images: dict[str, list[Path]] = {}
+    categories: dict[Path, list[tuple[int, str]]] = {}
+    for path in files:
+        file = checks.open_json(path, "see `mvtec-convert schema coco` for the form")
+        if isinstance(file, Finding):
+            yield file
+            continue
+        check = _FileCheck(file, root)
+        yield from check.run()
+        # Two files of one name in different folders are two splits.
+        images[check.split if check.split not in images else path.relative_to(root).as_posix()] = check.image_paths
+        categories[path] = sorted((category.id, category.name) for _, category in check.categories)
+    for path, found in categories.items():
+        first = next(iter(categories))
+        if found != categories[first]:
+            message = f"the categories are not those of {first.relative_to(root).as_posix()}"
+            hint = "one list of categories must serve every split"
+            yield Finding("category-mismatch", message, str(path), hint=hint)
+    yield from checks.shared_images(images)
+
+
 class _FileCheck:
-    """The checks of one annotation file."""
+    """The checks of one annotation file.
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.path = path
-        self.folder = folder if folder.is_dir() else path.parent
-        self.data = read_bytes(path)
-        self.lines: dict[str, list[int]] = {}
+    Attributes:
+        split: what it seems to be about ("train").
+        image_paths: the images of the file that lie in the dataset's folder.
+        categories: (index, category) of all that fit the schema.
+    """
 
-    def run(
-        self, images_by_split: dict[str, list[Path]], categories_by_file: dict[str, list[tuple[int, str]]]
-    ) -> Iterator[Finding]:
-        """Every finding of the file; its images and categories are added to the arguments."""
-        document = parse_json(self.data, self.path)
+    def __init__(self, file: JsonFile, root: Path) -> None:
+        self.file = file
+        self.root = root
+        name = file.path.stem.removeprefix("instances_")
+        self.split = file.path.parent.name if name == "_annotations.coco" else name
+        self.image_paths: list[Path] = []
+        self.images: list[tuple[int, Image]] = []
+        self.annotations: list[tuple[int, Annotation]] = []
+        self.categories: list[tuple[int, Category]] = []
+
+    def run(self) -> Iterator[Finding]:
+        """Every finding of the file."""
+        document = self.file.document
         if not isinstance(document, dict):
-            yield self.finding("schema", "not an object with images, annotations and categories")
+            yield from self.file.schema_findings(["not an object with images, annotations and categories"])
             return
         missing = [key for key in ("images", "annotations", "categories") if not isinstance(document.get(key), list)]
         if missing:
-            yield self.finding("schema", f"no list of {', '.join(missing)}")
+            yield from self.file.schema_findings([f"no list of {', '.join(missing)}"])
             return
-        images, found = self.records(document, "images", Image)
-        yield from found
-        annotations, found = self.records(document, "annotations", Annotation)
-        yield from found
-        categories, found = self.records(document, "categories", Category)
-        yield from found
-        for key, records in (("images", images), ("annotations", annotations), ("categories", categories)):
-            yield from self.repeated(key, [(i, record.id) for i, record in records])
-        categories_by_file[self.path.name] = sorted((category.id, category.name) for _, category in categories)
-        image_folder = self.images_folder([image for _, image in images])
-        split = self.path.stem.removeprefix("instances_")
-        split = self.path.parent.name if split == "_annotations.coco" else split
-        images_by_split[split] = [image_folder / image.file_name for _, image in images]
-        yield from self.check_images(images, image_folder)
-        yield from self.check_annotations(annotations, {image.id: image for _, image in images}, categories)
+        yield from self.read("images", Image, self.images)
+        yield from self.read("annotations", Annotation, self.annotations)
+        yield from self.read("categories", Category, self.categories)
+        yield from self.check_images()
+        yield from self.check_categories()
+        yield from self.check_annotations()
 
-    def finding(self, code: str, message: str, key: str | None = None, index: int = 0, **more: Any) -> Finding:
-        """A finding about record `index` of the list `key`, or about the whole file."""
-        line = None
-        if key is not None:
-            if key not in self.lines:
-                self.lines[key] = lines_of_records(self.data, key)
-            line = self.lines[key][index] if index < len(self.lines[key]) else None
-            message = f"{key}[{index}]: {message}"
-        return Finding(code, message, str(self.path), line, **more)
-
-    def records(
-        self, document: dict[str, Any], key: str, model: type[Record]
-    ) -> tuple[list[tuple[int, Record]], list[Finding]]:
-        """The (index, record) that fit the model, and a finding for each thing wrong with the others."""
-        good: list[tuple[int, Record]] = []
-        findings: list[Finding] = []
-        for i, record in enumerate(document[key]):
-            try:
-                good.append((i, model.model_validate(record)))
-            except ValidationError as error:
-                findings += [self.finding("schema", problem, key, i) for problem in problems(error)[:3]]
-        return good, findings
-
-    def repeated(self, key: str, ids: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-        """Ids that occur twice."""
+    def read(self, key: str, model: type[Record], into: list[tuple[int, Record]]) -> Iterator[Finding]:
+        """Collect the records that fit the model; tell what is wrong with the others, and ids that occur twice."""
         first: dict[int, int] = {}
-        for i, value in ids:
-            if first.setdefault(value, i) != i:
-                yield self.finding("duplicate-id", f"id {value} is also that of {key}[{first[value]}]", key, i)
+        for i, document in enumerate(self.file.document[key]):
+            try:
+                record = model.model_validate(document)
+            except ValidationError as error:
+                yield from self.file.schema_findings(problems(error), key, i)
+                continue
+            into.append((i, record))
+            if first.setdefault(record.id, i) != i:
+                message = f"id {record.id} is also that of {key}[{first[record.id]}]"
+                yield self.file.finding("duplicate-id", message, key, i, hint=f"give each of the {key} its own id")
 
-    def images_folder(self, images: Sequence[Image]) -> Path:
-        """The folder that `file_name` is relative to: the first usual one that holds the first image."""
-        split = self.path.stem.removeprefix("instances_")
-        usual = [
-            self.folder / "images" / split, self.path.parent, self.folder / split, self.folder / "images", self.folder,
-        ]  # fmt: skip
-        names = [image.file_name for image in images[:20]]
-        return max(usual, key=lambda candidate: sum((candidate / name).is_file() for name in names))
+    def ids(self, key: str) -> set[Any]:
+        """The ids of all records, also of those with something else wrong, which were told already."""
+        found = (record.get("id") for record in self.file.document[key] if isinstance(record, dict))
+        return {value for value in found if isinstance(value, int)}
 
-    def check_images(self, images: Sequence[tuple[int, Image]], folder: Path) -> Iterator[Finding]:
+    def check_images(self) -> Iterator[Finding]:
         """File names, files and sizes."""
+        folder = self.images_folder()
         first: dict[str, int] = {}
-        for i, image in images:
+        for i, image in self.images:
             name = image.file_name
             if first.setdefault(name, i) != i:
-                yield self.finding("duplicate-image", f"{name} is also images[{first[name]}]", "images", i)
-            if "\\" in name:
-                hint = "use forward slashes"
-                yield self.finding(
-                    "windows-path", f"{name}: backslashes are read on Windows only", "images", i, hint=hint
-                )
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or ":" in name[:2]:
+                message = f"{name} is also images[{first[name]}]"
+                yield self.file.finding("duplicate-image", message, "images", i, hint="list each image once")
+            elif checks.leads_out(name):
                 hint = "write it relative to the images folder"
-                yield self.finding("outside-folder", f"{name} leads out of the dataset", "images", i, hint=hint)
+                yield self.file.finding("outside-folder", f"{name} leads out of the dataset", "images", i, hint=hint)
+            elif "\\" in name:
+                hint = "write forward slashes"
+                message = f"{name}: backslashes are understood on Windows only"
+                yield self.file.finding("windows-path", message, "images", i, hint=hint)
             else:
+                self.image_paths.append(folder / name)
                 yield from checks.image(folder / name, (image.width, image.height))
-        if not images:
-            yield self.finding("empty-split", "no image")
+        if not self.file.document["images"]:
+            yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
 
-    def check_annotations(
-        self,
-        annotations: Sequence[tuple[int, Annotation]],
-        images: dict[int, Image],
-        categories: Sequence[tuple[int, Category]],
-    ) -> Iterator[Finding]:
-        """References, geometry and class counts."""
-        known = {category.id: category.name for _, category in categories}
-        counts: Counter[int] = Counter()
-        seen: dict[tuple[int, int, tuple[float, ...], float], int] = {}
-        for i, annotation in annotations:
-            counts[annotation.category_id] += 1
-            image = images.get(annotation.image_id)
-            if annotation.id == 0:
-                message = "id 0: pycocotools' evaluation treats it as unmatched"
-                yield self.finding("id-zero", message, "annotations", i, hint="count from 1")
-            if annotation.iscrowd:
-                hint = "set iscrowd to 0, unless it really is a crowd"
-                yield self.finding(
-                    "crowd", "iscrowd is 1: trainers skip it", "annotations", i, severity="warning", hint=hint
-                )
-            if annotation.category_id not in known:
-                yield self.finding("unknown-category", f"no category {annotation.category_id}", "annotations", i)
-            if image is None:
-                yield self.finding("unknown-image", f"no image {annotation.image_id}", "annotations", i)
-                continue
+    def images_folder(self) -> Path:
+        """The folder that `file_name` is relative to: the usual one that holds most of the first images."""
+        usual = (
+            self.root / "images" / self.split, self.file.path.parent, self.root / self.split, self.root / "images",
+            self.root,
+        )  # fmt: skip
+        names = [image.file_name for _, image in self.images[:20] if not checks.leads_out(image.file_name)]
+        return max(usual, key=lambda folder: sum(checks.is_file(folder / name) for name in names))
+
+    def check_categories(self) -> Iterator[Finding]:
+        """Names, and whether each category is used."""
+        used = Counter(annotation.category_id for _, annotation in self.annotations)
+        first: dict[str, int] = {}
+        for i, category in self.categories:
+            if first.setdefault(category.name, i) != i:
+                message = f"{category.name!r} is also the name of categories[{first[category.name]}]"
+                yield self.file.finding("class-names", message, "categories", i, hint="give each class its own name")
+            if not used[category.id] and used:
+                message = f"no annotation of category {category.id} ({category.name})"
+                hint = "fine if meant so; else add such images, or remove it from every split"
+                yield self.file.finding("unused-category", message, "categories", i, "warning", hint)
+        if not self.file.document["annotations"]:
+            hint = "fine if all its images are meant to be background"
+            message = f"{self.split} has no annotation at all"
+            yield self.file.finding("no-annotations", message, None, 0, "warning", hint)
+
+    def check_annotations(self) -> Iterator[Finding]:
+        """References and geometry."""
+        images = {image.id: image for _, image in self.images}
+        image_ids, category_ids = self.ids("images"), self.ids("categories")
+        only_boxes = bool(self.annotations) and not any(a.segmentation for _, a in self.annotations)
+        if only_boxes:
+            hint = "fine for a detector"
+            message = "no annotation has a segmentation: only boxes can be learnt from this file"
+            yield self.file.finding("only-boxes", message, None, 0, "warning", hint)
+        seen: dict[tuple[object, ...], int] = {}
+        for i, annotation in self.annotations:
+            for code, message, severity, hint in _references(annotation, image_ids, category_ids):
+                yield self.file.finding(code, message, "annotations", i, severity, hint)
             key = (annotation.image_id, annotation.category_id, annotation.bbox, annotation.area)
             if seen.setdefault(key, i) != i:
                 message = f"same image, category, box and area as annotations[{seen[key]}]"
-                yield self.finding("duplicate-annotation", message, "annotations", i, severity="warning")
-            for code, message, severity in _geometry(annotation, image):
-                yield self.finding(code, message, "annotations", i, severity=severity)
-        for category_id, name in known.items():
-            if not counts[category_id]:
-                message = f"no annotation of category {category_id} ({name})"
-                yield self.finding("unused-category", message, severity="warning")
+                yield self.file.finding("duplicate-annotation", message, "annotations", i, "warning", "keep one")
+            image = images.get(annotation.image_id)
+            if image is not None and image.width * image.height <= MAX_PIXELS:
+                for code, message, severity, hint in _geometry(annotation, image, only_boxes):
+                    yield self.file.finding(code, message, "annotations", i, severity, hint)
 
 
-def _geometry(annotation: Annotation, image: Image) -> Iterator[tuple[str, str, Literal["error", "warning"]]]:
-    """(code, message, severity) of everything wrong with one annotation's box, area and segmentation."""
+def _references(annotation: Annotation, image_ids: set[Any], category_ids: set[Any]) -> Iterator[_Problem]:
+    if annotation.image_id not in image_ids:
+        yield "unknown-image", f"no image has id {annotation.image_id}", "error", "mend image_id, or add the image"
+    if annotation.category_id not in category_ids:
+        hint = "mend category_id, or add the category"
+        yield "unknown-category", f"no category has id {annotation.category_id}", "error", hint
+    if annotation.id == 0:
+        message = "id 0: to pycocotools' evaluation what matches it seems unmatched"
+        yield "id-zero", message, "warning", "count annotations from 1"
+    if annotation.iscrowd:
+        hint = "set iscrowd to 0, unless it really is a crowd"
+        yield "crowd", "iscrowd is 1: trainers leave it out", "warning", hint
+
+
+def _geometry(annotation: Annotation, image: Image, only_boxes: bool) -> Iterator[_Problem]:
+    """Box, segmentation, and whether they and the area agree."""
+    size = f"the image of {image.width} x {image.height} px"
     x, y, width, height = annotation.bbox
-    if x < 0 or y < 0 or x + width > image.width or y + height > image.height:
-        box = ", ".join(f"{value:g}" for value in annotation.bbox)
-        yield "outside-image", f"bbox [{box}] reaches outside the image of {image.width} x {image.height} px", "error"
+    beyond = max(-x, -y, x + width - image.width, y + height - image.height)
+    if beyond > 0.001:
+        message = f"bbox {_short(annotation.bbox)} reaches outside {size}"
+        yield "outside-image", message, "error" if beyond > ROUNDING else "warning", "cut it at the border"
     segmentation = annotation.segmentation
-    if isinstance(segmentation, list):
-        if not segmentation:
-            yield "empty-segmentation", "no polygon", "error"
-            return
-        for j, polygon in enumerate(segmentation):
-            if len(polygon) % 2:
-                yield "odd-polygon", f"polygon {j} has {len(polygon)} numbers; points are pairs", "error"
-                return
-            if min(polygon) < -1 or max(polygon[::2]) > image.width + 1 or max(polygon[1::2]) > image.height + 1:
-                yield "outside-image", f"polygon {j} reaches outside the image", "error"
-                return
-        document: Any = segmentation
-    else:
-        if tuple(segmentation.size) != (image.height, image.width):
-            yield (
-                "rle-size",
-                f"size {list(segmentation.size)} is not the image's [{image.height}, {image.width}]",
-                "error",
-            )
-            return
-        wrong = unsound(segmentation.size, segmentation.counts)
-        if wrong:
-            yield "bad-rle", wrong, "error"
-            return
-        document = segmentation.model_dump()
-    mask = _mask_of(document, image.height, image.width)
+    if only_boxes:
+        return
+    wrong = _wrong_polygons(segmentation, image) if isinstance(segmentation, list) else _wrong_rle(segmentation, image)
+    if wrong is not None:
+        yield wrong
+        return
+    document = segmentation if isinstance(segmentation, list) else segmentation.model_dump()
+    mask = mask_of(document, image.height, image.width)
     found = bounding_box(mask)
     if found is None:
-        yield "empty-segmentation", "the segmentation covers no pixel", "error"
+        yield "empty-segmentation", "the segmentation covers no pixel", "error", "remove the annotation, or redraw it"
         return
-    iou = float(coco_mask.iou([list(annotation.bbox)], [list(found)], [0])[0, 0])
+    iou = _box_iou(annotation.bbox, found)
     if iou < LEAST_BOX_IOU:
-        yield "box-and-mask", f"bbox has IoU {iou:.2f} with the extent of its segmentation, {list(found)}", "warning"
+        message = f"bbox {_short(annotation.bbox)} has IoU {iou:.2f} with the extent of its mask, {_short(found)}"
+        yield "box-and-mask", message, "warning" if iou else "error", "compute the box from the segmentation"
+    yield from _wrong_area(annotation, int(coco_mask.area(mask)))
 
 
-def _differing_categories(folder: Path, categories: dict[str, list[tuple[int, str]]]) -> Iterator[Finding]:
-    files = list(categories)
-    for name in files[1:]:
-        if categories[name] != categories[files[0]]:
-            message = f"{name} and {files[0]} have different categories"
-            yield Finding(
-                "category-mismatch", message, str(folder), hint="one list of categories must serve every split"
-            )
+def _wrong_area(annotation: Annotation, area: int) -> Iterator[_Problem]:
+    """Run lengths say the area exactly. A polygon may be simplified, or go through the outermost pixels' centres."""
+    polygons = annotation.segmentation if isinstance(annotation.segmentation, list) else []
+    small, large = sorted((annotation.area, area))
+    if large - small < 1 or (polygons and large <= SIMILAR_AREA * small):
+        return
+    is_of_box = abs(annotation.area - annotation.bbox[2] * annotation.bbox[3]) < 1
+    is_minor = is_of_box or (polygons and large <= max(FALSE_AREA * small, small + sum(map(_outline, polygons))))
+    message = f"area is {annotation.area:g}, the mask has {area} pixels"
+    yield "area", message, "warning" if is_minor else "error", "write the number of mask pixels"
+
+
+def _wrong_polygons(polygons: list[list[float]], image: Image) -> _Problem | None:
+    """What pycocotools must not be given: it raises, computes nonsense, or takes all memory."""
+    if not polygons:
+        return "empty-segmentation", "no polygon, though others of this file have some", "error", "draw it"
+    for j, polygon in enumerate(polygons):
+        if len(polygon) % 2:
+            return "odd-polygon", f"polygon {j} has {len(polygon)} numbers, but points are pairs", "error", "redraw it"
+        beyond = max(-min(polygon), max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
+        if beyond > ROUNDING:
+            message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
+            return "outside-image", message, "error", "cut it at the border"
+    length = sum(map(_outline, polygons))
+    if length > LONGEST_OUTLINE:
+        return "long-outline", f"the outline is {length:,.0f} px long; it was not checked", "warning", "write RLE"
+    return None
+
+
+def _wrong_rle(rle: RleRecord, image: Image) -> _Problem | None:
+    if tuple(rle.size) != (image.height, image.width):
+        message = f"size {list(rle.size)} is not the image's [height, width] [{image.height}, {image.width}]"
+        return "rle-size", message, "error", "encode the mask at the size of its image"
+    wrong = unsound(rle.size, rle.counts)
+    return ("bad-rle", wrong, "error", "encode the mask again") if wrong else None
+
+
+def _outline(polygon: Sequence[float]) -> float:
+    """Length of the closed line as pycocotools walks it, the longer of dx and dy for each step; px."""
+    points = np.array(polygon).reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+
+
+def _box_iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """IoU of two boxes (x, y, width, height)."""
+    overlap_x = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    overlap_y = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    overlap = max(overlap_x, 0) * max(overlap_y, 0)
+    return overlap / (a[2] * a[3] + b[2] * b[3] - overlap) if overlap else 0.0
+
+
+def _short(box: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in box)}]"

@@ -9,8 +9,9 @@ added, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.promp
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,10 +22,10 @@ from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
 from mvtec_convert import checks
-from mvtec_convert.errors import ExportError
+from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.jsonio import load_json
+from mvtec_convert.images import MAX_PIXELS
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.prompts import PromptOptions, draw_prompts
@@ -33,12 +34,13 @@ from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.rle import (
     Rle,
     bounding_box,
+    decompress,
     intersection_over_union,
     run_lengths,
     unsound,
 )
 from mvtec_convert.schemas import problems
-from mvtec_convert.schemas.sam import Annotation, SamFile
+from mvtec_convert.schemas.sam import Annotation, Image, SamFile
 
 OTHER_FILES = {MANIFEST, "classes.json", "splits.json"}
 
@@ -79,7 +81,7 @@ class Sam:
             intersection_over_union(_as_rle(mask), run_lengths(region, image.height, image.width))
             for mask, region in zip(read, image.regions, strict=True)
         )
-        return Encoded(item, image.width, image.height, (document,), tuple(ious))
+        return Encoded(item, image.width, image.height, len(image.regions), (document,), tuple(ious))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One JSON file an image."""
@@ -90,50 +92,17 @@ class Sam:
 
     def next_step(self, out: Path) -> str:
         """SAM is fine-tuned by a script; this is the file to begin with."""
-        return f"python examples/finetune_sam.py {out}"
+        return f"python examples/finetune_sam.py {shlex.quote(str(out))}"
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """A JSON file that says `image` and `annotations` beside an image."""
+        """A JSON file that says `image` and `annotations`, in the folder or one below."""
         return any(_says_sa1b(path) for path in _json_files(folder)[:20])
 
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
-        """See the findings' codes in docs/findings.md."""
-        images_by_split: dict[str, list[Path]] = {}
-        ids: dict[int, Path] = {}
-        empty: Counter[str] = Counter()
-        described: set[Path] = set()
-        for path in _json_files(folder):
-            split = path.parent.name
-            try:
-                file = SamFile.model_validate(load_json(path))
-            except ExportError as error:
-                yield Finding("bad-json", error.reason, str(path))
-                continue
-            except ValidationError as error:
-                yield from (Finding("schema", problem, str(path)) for problem in problems(error)[:3])
-                continue
-            image = path.parent / Path(file.image.file_name).name
-            described.add(image)
-            images_by_split.setdefault(split, []).append(image)
-            empty[split] += not file.annotations
-            yield from (
-                Finding(code, message, str(path), severity=severity) for code, message, severity in _content(file)
-            )
-            if ids.setdefault(file.image.image_id, path) != path:
-                message = f"image_id {file.image.image_id} is also that of {ids[file.image.image_id].name}"
-                yield Finding("duplicate-id", message, str(path))
-            if image.name != file.image.file_name:
-                yield Finding("outside-folder", f"{file.image.file_name}: the image lies beside the file", str(path))
-            else:
-                yield from checks.image(image, (file.image.width, file.image.height))
-        for split, images in images_by_split.items():
-            if empty[split] == len(images):
-                yield Finding("no-masks", f"{split} has no mask at all", str(folder / split), severity="warning")
-            for image in sorted(set(checks.images_below(images[0].parent)) - described):
-                yield Finding("orphan-image", "an image without its JSON file", str(image))
-        yield from checks.shared_images(images_by_split)
+        """Check a dataset folder; the codes are explained in docs/findings.md."""
+        yield from checks.limited(_check(folder))
 
     def _annotation(self, number: int, region: Region, occupied: Any, item: Item, labels: LabelMap) -> dict[str, Any]:
         height, width = occupied.shape
@@ -151,7 +120,7 @@ class Sam:
             "point_coords": prompt.points[:1],
             "class_id": class_id,
             "class_name": labels.names[class_id],
-            "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": item.phrase},
+            "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": item.phrases[0]},
         }
 
 
@@ -166,63 +135,159 @@ def _as_rle(segmentation: dict[str, Any]) -> Rle:
 
 
 def _json_files(folder: Path) -> list[Path]:
-    files = [*folder.glob("*.json"), *folder.glob("*/*.json")] if folder.is_dir() else []
-    return sorted(path for path in files if path.name not in OTHER_FILES)
+    """The files that say what SA-1B says, and damaged ones that lie beside an image of their name."""
+    if not folder.is_dir():
+        return []
+    found = (path for pattern in ("*.json", "*/*.json") for path in folder.glob(pattern))
+    return sorted(path for path in found if path.name not in OTHER_FILES and (_says_sa1b(path) or _has_image(path)))
 
 
 def _says_sa1b(path: Path) -> bool:
+    if not checks.is_file(path):
+        return False
     try:
         with path.open("rb") as file:
-            start = file.read(4096)
+            start = file.read(1 << 12)
+            file.seek(max(0, path.stat().st_size - (1 << 12)))
+            text = start + file.read()
     except OSError:
         return False
-    return b'"image"' in start and b'"images"' not in start
+    return b'"image"' in text and b'"images"' not in text and b'"annotations"' in text
 
 
-def _content(file: SamFile) -> Iterator[tuple[str, str, Any]]:
-    """(code, message, severity) of everything that is well formed but wrong."""
-    size = (file.image.height, file.image.width)
-    ids: set[int] = set()
-    for i, annotation in enumerate(file.annotations):
-        place = f"annotations[{i}]"
-        if annotation.id in ids:
-            yield "duplicate-id", f"{place}: id {annotation.id} is there twice", "error"
-        ids.add(annotation.id)
-        wrong = unsound(annotation.segmentation.size, annotation.segmentation.counts)
-        if annotation.segmentation.size != size:
-            yield (
-                "rle-size",
-                f"{place}: size {list(annotation.segmentation.size)} is not the image's {list(size)}",
-                "error",
-            )
-        elif wrong:
-            yield "bad-rle", f"{place}: {wrong}", "error"
-        else:
-            yield from (
-                (code, f"{place}: {message}", severity) for code, message, severity in _mask_content(annotation)
-            )
+def _has_image(path: Path) -> bool:
+    return any(checks.is_file(path.with_suffix(suffix)) for suffix in checks.IMAGE_SUFFIXES)
 
 
-def _mask_content(annotation: Annotation) -> Iterator[tuple[str, str, Any]]:
-    rle: Rle = {"size": list(annotation.segmentation.size), "counts": annotation.segmentation.counts.encode()}
+def _check(folder: Path) -> Iterator[Finding]:
+    files = _json_files(folder)
+    if not files:
+        hint = "each image needs a JSON file of its name beside it"
+        yield Finding("no-annotation-file", "no JSON file with an image and its annotations", str(folder), hint=hint)
+    images_by_split: dict[str, list[Path]] = {}
+    masks: Counter[str] = Counter()
+    ids: dict[int, Path] = {}
+    for path in files:
+        split = path.relative_to(folder).parent.name or folder.resolve().name
+        images = images_by_split.setdefault(split, [])
+        file = checks.open_json(path, "see `mvtec-convert schema sam` for the form")
+        if isinstance(file, Finding):
+            yield file
+            continue
+        try:
+            content = SamFile.model_validate(file.document)
+        except ValidationError as error:
+            yield from file.schema_findings(problems(error))
+            continue
+        masks[split] += len(content.annotations)
+        yield from _check_image(file, content.image, images, ids)
+        yield from _check_annotations(file, content)
+    # A file that cannot be read still tells which image is its own.
+    stems = {path.with_suffix("") for path in files}
+    for split, images in images_by_split.items():
+        place = folder / split if (folder / split).is_dir() else folder
+        if not masks[split]:
+            hint = "fine if all its images are meant to be background"
+            yield Finding("no-masks", f"{split} has no mask at all", str(place), severity="warning", hint=hint)
+        for path in sorted({*checks.images_below(place)} - {*images}):
+            if path.with_suffix("") not in stems:
+                hint = "write its JSON file, with no annotations if nothing is on it, or remove the image"
+                yield Finding("orphan-image", "an image without its JSON file", str(path), hint=hint)
+    yield from checks.shared_images(images_by_split)
+
+
+def _check_image(file: JsonFile, image: Image, images: list[Path], ids: dict[int, Path]) -> Iterator[Finding]:
+    """The image that the file is about; added to `images` if it lies beside the file."""
+    first = ids.setdefault(image.image_id, file.path)
+    if first != file.path:
+        message = f"image_id {image.image_id} is also that of {first.name}"
+        yield file.finding("duplicate-id", message, hint="give each image its own id")
+    if checks.leads_out(image.file_name) or "/" in image.file_name or "\\" in image.file_name:
+        message = f"file_name {image.file_name} is not beside the file"
+        yield file.finding("outside-folder", message, hint="put the image beside its JSON file; write its bare name")
+        return
+    path = file.path.parent / image.file_name
+    images.append(path)
+    yield from checks.image(path, (image.width, image.height))
+
+
+def _check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
+    def finding(code: str, message: str, index: int, hint: str) -> Finding:
+        return file.finding(code, message, "annotations", index, hint=hint)
+
+    size = (content.image.height, content.image.width)
+    sound: dict[int, Rle] = {}
+    first: dict[int, int] = {}
+    for i, annotation in enumerate(content.annotations):
+        if first.setdefault(annotation.id, i) != i:
+            message = f"id {annotation.id} is also that of annotations[{first[annotation.id]}]"
+            yield finding("duplicate-id", message, i, "give each annotation its own id")
+        rle = annotation.segmentation
+        if rle.size != size:
+            message = f"size {list(rle.size)} is not the image's [height, width] {list(size)}"
+            yield finding("rle-size", message, i, "encode the mask at the size of its image")
+        elif wrong := unsound(rle.size, rle.counts):
+            yield finding("bad-rle", wrong, i, "encode the mask again")
+        elif size[0] * size[1] <= MAX_PIXELS:
+            sound[i] = {"size": list(rle.size), "counts": rle.counts.encode()}
+            for code, message, hint in _wrong_mask(annotation, sound[i]):
+                yield finding(code, message, i, hint)
+    if any(content.annotations[i].prompts for i in sound):
+        union: Rle = coco_mask.merge(list(sound.values()))
+        for i, rle_of_one in sound.items():
+            for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
+                yield finding(code, message, i, hint)
+
+
+def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, str]]:
+    """(code, message, hint) of what is wrong with area and box."""
     area, box = int(coco_mask.area(rle)), bounding_box(rle)
     if box is None:
-        yield "empty-segmentation", "the mask covers no pixel", "error"
+        yield "empty-segmentation", "the mask covers no pixel", "remove the annotation, or redraw it"
         return
     if area != annotation.area:
-        yield "area", f"area is {annotation.area}, the mask has {area} pixels", "error"
+        yield "area", f"area is {annotation.area}, the mask has {area} pixels", "write the number of mask pixels"
+    # SA-1B's own boxes are a pixel short on the right and at the bottom.
     if max(abs(a - b) for a, b in zip(box, annotation.bbox, strict=True)) > 1:
-        yield "box-and-mask", f"bbox {list(annotation.bbox)} is not the mask's extent {list(box)}", "error"
+        message = f"bbox {list(annotation.bbox)} is not the mask's extent {list(box)}"
+        yield "box-and-mask", message, "compute the box from the mask"
+
+
+def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tuple[str, str, str]]:
+    """(code, message, hint) of prompts that would teach something false; `union` is all masks of the image."""
     prompts = annotation.prompts
     if prompts is None:
         return
+    x0, y0, x1, y1 = prompts.box
+    x, y, width, height = annotation.bbox
+    if not (x0 < x1 and y0 < y1 and x0 < x + width and x1 > x and y0 < y + height and y1 > y):
+        message = f"the prompt's box {list(prompts.box)} does not meet the mask"
+        yield "prompt-box", message, "write x0, y0, x1, y1 in px, around the mask"
     if len(prompts.points) != len(prompts.labels):
-        yield "point-labels", f"{len(prompts.points)} points, but {len(prompts.labels)} labels", "error"
-    if prompts.box[0] >= prompts.box[2] or prompts.box[1] >= prompts.box[3]:
-        yield "prompt-box", f"the box {list(prompts.box)} has no extent", "error"
-    mask = np.asarray(coco_mask.decode(rle))
-    for (x, y), label in zip(prompts.points, prompts.labels, strict=True):
-        inside = int(y) < mask.shape[0] and int(x) < mask.shape[1] and bool(mask[int(y), int(x)])
-        if inside != bool(label):
-            wanted = "inside" if label else "outside"
-            yield "point-label", f"the point ({x:g}, {y:g}) should lie {wanted} the mask", "error"
+        message = f"{len(prompts.points)} points, but {len(prompts.labels)} labels"
+        yield "point-labels", message, "write one label for each point"
+        return
+    rows, columns = rle["size"]
+    inside, occupied = (_covers(mask, prompts.points) for mask in (rle, union))
+    for i, ((px, py), label) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
+        if px >= columns or py >= rows:
+            message = f"the point ({px:g}, {py:g}) lies outside the image"
+        elif label and not inside[i]:
+            message = f"the point ({px:g}, {py:g}) is labelled 1, but lies outside the mask"
+        elif not label and occupied[i]:
+            where = "this mask" if inside[i] else "another mask of the image"
+            message = f"the point ({px:g}, {py:g}) is labelled 0, but lies in {where}"
+        else:
+            continue
+        yield "point-label", message, "points are pixel indices x, y: label 1 in the mask, 0 off every mask"
+
+
+def _covers(rle: Rle, points: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each point (x, y), px, whether the mask covers its pixel; False off the image. Decodes no mask."""
+    rows, columns = rle["size"]
+    ends = np.cumsum(decompress(rle))
+    pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in points]
+    # Runs alternate, background first; a pixel's run is the first that ends beyond it.
+    return [
+        pixel >= 0 and run % 2 == 1 for pixel, run in zip(pixels, np.searchsorted(ends, pixels, "right"), strict=True)
+    ]

@@ -14,6 +14,8 @@ All coordinates are shares of the image's width and height. Sources: docs.ultral
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from pydantic import ValidationError
 from mvtec_convert import checks
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import SelectionError
-from mvtec_convert.findings import Finding
+from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.formats import Encoded
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
@@ -45,6 +47,9 @@ Points = npt.NDArray[np.float64]
 DATA_FILE = "data.yaml"
 RESAMPLED_POINTS = 1000  # `segment_resamples` in ultralytics/data/dataset.py
 SMALLEST_SIDE = 10  # px; `verify_image_label` drops smaller images
+NOT_LABELS = {"classes.txt", "labels.txt", "obj.names.txt", "README.txt"}  # what annotation tools write beside labels
+BORDER = 0.01  # share of the image; as far beyond [0, 1] as `verify_image_label` lets coordinates go
+ROW_HINT = "a row is `class x_center y_center width height` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image"
 TOLERANCE = 0.05  # px; six decimals of an image of 16,384 px are 0.01 px
 
 
@@ -64,9 +69,7 @@ class Yolo:
         """Who reads the regions back."""
         if self.task == "segment":
             return "masks, by cv2.fillPoly as Ultralytics calls it"
-        return (
-            "boxes, as Ultralytics reads them" if self.task == "detect" else "corners, as Ultralytics reads them"
-        )
+        return "boxes, as Ultralytics reads them" if self.task == "detect" else "corners, as Ultralytics reads them"
 
     def image_path(self, item: Item) -> str:
         """`images/<split>/<name>.<suffix>`."""
@@ -86,7 +89,7 @@ class Yolo:
         size = np.array([image.width, image.height], np.float64)
         coordinates = [self._coordinates(region, image) / size for region in image.regions]
         rows = tuple(f"{item.class_id} {_numbers(values)}".encode() for values in coordinates)
-        return Encoded(item, image.width, image.height, rows, tuple(self._read_back(rows, image)))
+        return Encoded(item, image.width, image.height, len(image.regions), rows, tuple(self._read_back(rows, image)))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """Label files, then data.yaml."""
@@ -103,7 +106,7 @@ class Yolo:
         """Ultralytics' own command line."""
         suffix = {"detect": "", "segment": "-seg", "obb": "-obb"}[self.task]
         imgsz = " imgsz=1024" if self.task == "segment" else ""
-        return f"yolo {self.task} train model=yolo11n{suffix}.pt data={out / DATA_FILE}{imgsz}"
+        return f"yolo {self.task} train model=yolo11n{suffix}.pt data={shlex.quote(str(out / DATA_FILE))}{imgsz}"
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
@@ -112,8 +115,8 @@ class Yolo:
 
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
-        """See the findings' codes in docs/findings.md."""
-        yield from _check(folder)
+        """Check a dataset folder, or the one that a data.yaml lies in; docs/findings.md explains the codes."""
+        yield from checks.limited(_check(folder))
 
     def _coordinates(self, region: Region, image: AnnotatedImage) -> Points:
         """What the row says, in px, shape (points, 2); for `detect` the centre, then the size."""
@@ -248,151 +251,285 @@ def _polygon_iou(a: shapely.Polygon, b: shapely.Polygon) -> float:
 
 
 def _data_yaml(folder: Path) -> Path | None:
-    preferred = [path for name in (DATA_FILE, "dataset.yaml", "data.yml") if (path := folder / name).is_file()]
-    return next(iter([*preferred, *sorted(folder.glob("*.y*ml"))]), None) if folder.is_dir() else None
+    """The file that describes the dataset in `folder`, or `folder` itself where it is that file."""
+    if checks.is_file(folder):
+        return folder if folder.suffix in {".yaml", ".yml"} else None
+    usual = [path for name in (DATA_FILE, "dataset.yaml", "data.yml") if checks.is_file(path := folder / name)]
+    others = (path for path in sorted(folder.glob("*.y*ml")) if _says_names(path))
+    return next(iter([*usual, *others]), None)
+
+
+def _says_names(path: Path) -> bool:
+    try:
+        return re.search(rb"^(names|nc|train)\s*:", path.read_bytes(), re.MULTILINE) is not None
+    except OSError:
+        return False
 
 
 def _check(folder: Path) -> Iterator[Finding]:
     path = _data_yaml(folder)
+    root = folder if folder.is_dir() else folder.parent
+    data: DataYaml | None = None
     if path is None:
         hint = "write one with train, val and names"
-        yield Finding("no-data-yaml", "no data.yaml, so no trainer can start", str(folder), hint=hint)
-        data = None
+        yield Finding("no-data-yaml", "no data.yaml, so no trainer can start", str(root), hint=hint)
     else:
         data, found = _read_data_yaml(path)
         yield from found
-    splits = _split_folders(folder, data)
-    names = data.names_by_id() if data else None
+    names = (data.names_by_id() if data else None) or None
     images_by_split: dict[str, list[Path]] = {}
-    for split, (source, images_folder) in splits.items():
-        if not images_folder.is_dir():
-            where = str(path or folder)
-            yield Finding("no-split-folder", f"{split}: no folder {source}", where, hint="put the images there")
-            continue
-        images = checks.images_below(images_folder)
-        images_by_split.setdefault(str(images_folder.resolve()), images)
-        yield from _check_split(split, images_folder, images, names)
-    yield from checks.shared_images({Path(name).name: images for name, images in images_by_split.items()})
+    owners: dict[Path, Path] = {}
+    for split, sources in _sources(root, data):
+        images: list[Path] = []
+        for source in sources:
+            yield from _find_images(split, source, _place(source, root, data), root, path or root, images)
+        # MVTec's own split has no val: its test serves as both.
+        if images and not (split == "test" and images == images_by_split.get("val")):
+            images_by_split[split] = images
+            yield from _check_split(split, images, root, names, owners)
+    yield from _orphans(root, owners)
+    yield from checks.shared_images(images_by_split)
 
 
 def _read_data_yaml(path: Path) -> tuple[DataYaml | None, list[Finding]]:
-    def wrong(code: str, message: str, hint: str | None = None) -> Finding:
-        return Finding(code, message, str(path), hint=hint)
-
+    file = checks.open_yaml(path, "write train, val and names; see `mvtec-convert schema yolo`")
+    if isinstance(file, Finding):
+        return None, [file]
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        data = DataYaml.model_validate(document)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        return None, [wrong("bad-yaml", " ".join(f"cannot be read: {error}".split()))]
+        data = DataYaml.model_validate(file.document)
     except ValidationError as error:
-        return None, [wrong("schema", problem) for problem in problems(error)]
-    findings = []
+        return None, list(file.schema_findings(problems(error)))
+    return data, [file.finding(*problem) for problem in _wrong_names(data)]
+
+
+def _wrong_names(data: DataYaml) -> Iterator[tuple[str, str, str, Severity, str]]:
+    """(code, message, key, severity, hint) of what is well formed but wrong in data.yaml."""
     names = data.names_by_id()
+    if data.path:
+        message = f"path is {data.path}: the dataset is looked for there, and cannot be moved"
+        yield "yaml-path", message, "path", "warning", "remove path; train and val then start at this file's folder"
+    if data.names is None and names:
+        message = "no names: the classes will be called class_0, class_1, ..."
+        yield "class-names", message, "nc", "warning", "write the classes' names"
+    elif not names:
+        yield "class-names", "neither names nor nc, so no trainer can start", "names", "error", "write names"
     if sorted(names) != list(range(len(names))):
-        findings.append(wrong("class-ids", f"class ids must run from 0 to {len(names) - 1}, not {sorted(names)[:10]}"))
+        message = f"class ids must run from 0 to {len(names) - 1}, not {', '.join(map(str, sorted(names)[:10]))}"
+        yield "class-ids", message, "names", "error", "number the names from 0, without gaps"
     if data.nc is not None and data.nc != len(names):
-        findings.append(wrong("class-count", f"nc is {data.nc}, but there are {len(names)} names"))
+        yield "class-count", f"nc is {data.nc}, but there are {len(names)} names", "nc", "error", "remove nc"
     repeated = [name for name, count in Counter(names.values()).items() if count > 1]
     if repeated:
-        findings.append(wrong("class-names", f"names given twice: {', '.join(repeated)}"))
-    return data, findings
+        message = f"names given to two classes: {', '.join(repeated[:10])}"
+        yield "class-names", message, "names", "error", "give each class its own name"
+    slashed = [name for name in names.values() if "/" in name]
+    if slashed:
+        message = f"a / in a name: YOLO-World reads {slashed[0]} as several names of one thing"
+        yield "class-names", message, "names", "warning", "write another character"
 
 
-def _split_folders(folder: Path, data: DataYaml | None) -> dict[str, tuple[str, Path]]:
-    """(as written, resolved) images folder by split; without a readable data.yaml, the usual ones that exist."""
-    if data is None:
-        usual = {split: f"images/{split}" for split in SPLIT_NAMES if (folder / "images" / split).is_dir()}
-        return {split: (source, folder / source) for split, source in usual.items()}
-    root = folder / data.path if data.path else folder
-    if data.path and not root.is_dir():
-        root = folder  # where another machine's path is written, what lies beside the file is meant
-    found: dict[str, tuple[str, Path]] = {}
+def _sources(root: Path, data: DataYaml | None) -> Iterator[tuple[str, list[str]]]:
+    """(split, sources as written); without a readable data.yaml, the usual folders that exist."""
     for split in SPLIT_NAMES:
-        value: str | list[str] | None = getattr(data, split)
-        for i, source in enumerate([value] if isinstance(value, str) else value or []):
-            found[split if i == 0 else f"{split}[{i}]"] = (source, root / source)
-    return found
+        if data is None:
+            usual = [f"images/{split}", f"{split}/images", *(["valid/images"] if split == "val" else [])]
+            yield split, [source for source in usual if checks.is_folder(root / source)][:1]
+        else:
+            value: str | list[str] = getattr(data, split) or []
+            yield split, [value] if isinstance(value, str) else value
 
 
-def _check_split(split: str, folder: Path, images: list[Path], names: dict[int, str] | None) -> Iterator[Finding]:
-    if not images:
-        yield Finding("empty-split", f"{split} has no image", str(folder))
-        return
-    labels_folder = _labels_folder(folder)
-    for cache in sorted({*labels_folder.glob("*.cache"), *labels_folder.parent.glob(f"{labels_folder.name}.cache")}):
-        hint = "delete it; the trainer writes a new one"
-        yield Finding("stale-cache", "a label cache may hide changed labels", str(cache), severity="warning", hint=hint)
-    boxes: Counter[int] = Counter()
-    labels = {path.stem: path for path in labels_folder.rglob("*.txt")} if labels_folder.is_dir() else {}
-    for image in images:
-        yield from checks.image(image, smallest_side=SMALLEST_SIDE)
-        label = labels.pop(image.stem, None)
-        if label is not None:
-            yield from _check_labels(label, names, boxes)
-    for label in sorted(labels.values()):
-        yield Finding("orphan-label", f"labels without an image in {folder.name}", str(label), hint="add the image")
-    if not boxes:
-        yield Finding("no-boxes", f"{split} has no box at all", str(labels_folder), severity="warning")
-    elif names and split == "train":
-        for class_id in sorted(set(names) - set(boxes)):
-            message = f"{split} has no box of class {class_id} ({names[class_id]})"
-            yield Finding("unused-class", message, str(labels_folder), severity="warning")
+def _find_images(
+    split: str, source: str, place: Path | None, root: Path, data_yaml: Path, images: list[Path]
+) -> Iterator[Finding]:
+    """Add the images of one source of a split to `images`."""
+    known = len(images)
+    if place is None:
+        message = f"{split}: {source} leads out of the dataset, and was not checked"
+        yield Finding("outside-folder", message, str(data_yaml), hint="write a path inside the folder")
+    elif checks.is_folder(place):
+        images += checks.images_below(place)
+        if len(images) == known:
+            yield Finding("empty-split", f"{split} has no image", str(place), hint="add its images")
+    elif checks.is_file(place):
+        yield from _read_list(place, root, images)
+        if len(images) == known:
+            yield Finding("empty-split", f"{split}: the list names no image", str(place), hint="add its images")
+    else:
+        hint = "put the images there, or mend the path"
+        yield Finding("no-split-folder", f"{split}: no folder {source}", str(data_yaml), hint=hint)
 
 
-def _labels_folder(images: Path) -> Path:
-    """The folder that `img2label_paths` looks in: the last `images` of the path becomes `labels`."""
-    parts = list(images.parts)
-    for i in reversed(range(len(parts))):
-        if parts[i] == "images":
-            return Path(*parts[:i], "labels", *parts[i + 1 :])
-    return images
+def _place(source: str, root: Path, data: DataYaml | None) -> Path | None:
+    """Where `check_det_dataset` finds a source; None where that is not in the dataset."""
+    # Where another machine's path is written, what lies beside data.yaml is meant.
+    base = checks.below(root, root / data.path) if data and data.path else None
+    base = base if base is not None and checks.is_folder(base) else root
+    # Ultralytics leaves a leading `../` away if nothing is there; Roboflow writes one.
+    places = [place for text in (source, source.removeprefix("../")) if (place := checks.below(root, base / text))]
+    return next(
+        (place for place in places if checks.is_folder(place) or checks.is_file(place)), places[0] if places else None
+    )
 
 
-def _check_labels(path: Path, names: dict[int, str] | None, boxes: Counter[int]) -> Iterator[Finding]:
+def _read_list(path: Path, root: Path, images: list[Path]) -> Iterator[Finding]:
+    """Add the images that a text file lists, one a line, to `images`; those missing are told later."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding("bad-label-file", f"cannot be read: {error}", str(path))
+        hint = "write one image a line, in UTF-8"
+        yield Finding("bad-list", f"cannot be read as a list of images: {error}", str(path), hint=hint)
         return
-    rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if len({len(row) > 6 for _, row in rows}) > 1:
-        hint = "keep one kind a file"
-        yield Finding(
-            "mixed-rows", "boxes and polygons in one file: all would be read as polygons", str(path), hint=hint
-        )
-    seen: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(lines, start=1):
+        if Path(line).suffix.lower() not in checks.IMAGE_SUFFIXES:
+            continue
+        place = checks.below(root, path.parent / line)
+        if place is None:
+            message = f"{line} leads out of the dataset, and was not checked"
+            yield Finding("outside-folder", message, str(path), number, hint="list images of the folder")
+            continue
+        if not line.startswith("./") and not Path(line).is_absolute():
+            message = f"{line} is looked for where the training is started, not beside this list"
+            yield Finding("list-path", message, str(path), number, "warning", "begin the line with ./")
+            place = place if checks.is_file(place) else checks.below(root, root / line) or place
+        images.append(place)
+
+
+def _label_of(image: Path, root: Path) -> Path:
+    """The label file that `img2label_paths` looks for: the last folder `images` of the path becomes `labels`."""
+    parts = list(image.relative_to(root).parts)
+    at = max((i for i, part in enumerate(parts[:-1]) if part == "images"), default=None)
+    if at is not None:
+        parts[at] = "labels"
+    return root.joinpath(*parts).with_suffix(".txt")
+
+
+def _check_split(
+    split: str, images: list[Path], root: Path, names: dict[int, str] | None, owners: dict[Path, Path]
+) -> Iterator[Finding]:
+    """The images and labels of one split; `owners`, the image of each label file, is added to."""
+    boxes: Counter[int] = Counter()
+    kinds: Counter[bool] = Counter()
+    folders: set[Path] = set()
+    for image in images:
+        yield from checks.image(image, smallest_side=SMALLEST_SIDE)
+        label = _label_of(image, root)
+        folders.add(label.parent)
+        owner = owners.setdefault(label, image)
+        if owner != image:
+            message = f"{owner.name} and {image.name} share the labels {label.name}"
+            yield Finding("shared-label", message, str(image), hint="rename one of them, and write it its own labels")
+        elif checks.is_file(label):
+            yield from _check_labels(label, names, boxes, kinds)
+    for cache in sorted({path for folder in folders for path in _caches(folder, root)}):
+        hint = "delete it; the trainer writes a new one"
+        message = "labels that changed since this cache was written may go unseen"
+        yield Finding("stale-cache", message, str(cache), severity="warning", hint=hint)
+    place = str(min(folders))
+    if len(kinds) > 1:
+        message = f"{kinds[False]} label files have boxes, {kinds[True]} polygons: trainers then take boxes from all"
+        yield Finding("mixed-rows", message, place, severity="warning", hint="write one kind")
+    if not boxes:
+        hint = "fine if all its images are meant to be background; YOLO-World cannot start on it"
+        yield Finding("no-boxes", f"{split} has no box at all", place, severity="warning", hint=hint)
+    elif names and split == "train":
+        for class_id in sorted(set(names) - set(boxes)):
+            message = f"{split} has no box of class {class_id} ({names[class_id]})"
+            hint = "add such images, or remove the class"
+            yield Finding("unused-class", message, place, severity="warning", hint=hint)
+
+
+def _caches(labels: Path, root: Path) -> Iterator[Path]:
+    """Label caches lie beside their folder, of old also in it."""
+    beside = [] if labels == root else [labels.with_suffix(".cache")]
+    yield from (path for path in [*beside, *labels.glob("*.cache")] if checks.is_file(path))
+
+
+def _orphans(root: Path, owners: dict[Path, Path]) -> Iterator[Finding]:
+    """Label files without an image, in the folders where labels are looked for."""
+    folders = {label.parent for label in owners} - {root}  # lists of images and notes lie in the root
+    for path in sorted({path for folder in folders for path in folder.rglob("*.txt")} - {*owners}):
+        if path.name not in NOT_LABELS:
+            yield Finding("orphan-label", "labels without an image", str(path), hint="add the image, or remove them")
+
+
+def _check_labels(
+    path: Path, names: dict[int, str] | None, boxes: Counter[int], kinds: Counter[bool]
+) -> Iterator[Finding]:
+    """One label file; its classes are counted in `boxes`, its kind (whether it has polygons) in `kinds`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "write it again as UTF-8"
+        yield Finding("bad-label-file", f"cannot be read: {error}", str(path), hint=hint)
+        return
+    if text.startswith("\ufeff"):
+        message = "begins with a byte order mark, which makes the first row unreadable"
+        yield Finding("bad-label-file", message, str(path), 1, hint="save it as UTF-8 without BOM")
+    rows = _rows(text.removeprefix("\ufeff"))
+    polygons = [len(row) > 6 for _, row in rows]
+    kinds.update({any(polygons)} if rows else ())
+    if len(set(polygons)) > 1:
+        number = rows[polygons.index(not polygons[0])][0]
+        message = "boxes and polygons in one file: all of it is read as polygons"
+        yield Finding("mixed-rows", message, str(path), number, hint="keep one kind in a file")
+    seen: dict[tuple[float, ...], int] = {}
     for number, row in rows:
-        first = seen.setdefault(tuple(row), number)
-        if first != number:
-            message = f"the same row as line {first}; the trainer drops it"
-            yield Finding("duplicate-row", message, str(path), number, "warning")
-        class_id, findings = _check_row(row, names)
-        yield from (Finding(code, message, str(path), number) for code, message in findings)
-        if class_id is not None:
-            boxes[class_id] += 1
+        try:
+            values = [float(token) for token in row]
+        except ValueError:
+            message = f"not a class id and numbers: {' '.join(row)[:60]}"
+            yield Finding("not-a-number", message, str(path), number, hint=ROW_HINT)
+            continue
+        for code, message in _wrong_row(values, names):
+            yield Finding(code, message, str(path), number, hint=ROW_HINT)
+        if not values:
+            continue
+        if values[0].is_integer():
+            boxes[int(values[0])] += 1
+        key = _as_read(values)
+        if seen.setdefault(key, number) != number:
+            message = f"same class and box as line {seen[key]}: the trainer keeps one of them"
+            yield Finding("duplicate-row", message, str(path), number, "warning", "remove one")
 
 
-def _check_row(row: list[str], names: dict[int, str] | None) -> tuple[int | None, list[tuple[str, str]]]:
-    """(class id or None, (code, message) of everything wrong) of one row."""
+def _rows(text: str) -> list[tuple[int, list[str]]]:
+    """(line number, tokens) as Ultralytics reads them: a line of spaces counts if it is between two rows."""
+    rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line]
+    filled = [i for i, (_, row) in enumerate(rows) if row]
+    return rows[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _as_read(values: list[float]) -> tuple[float, ...]:
+    """What Ultralytics compares rows by: class and box, that of a polygon being its extent."""
+    if len(values) <= 6:
+        return tuple(values)
+    xs, ys = values[1::2], values[2::2]
+    return values[0], min(xs), min(ys), max(xs), max(ys), 0.0
+
+
+def _wrong_row(values: list[float], names: dict[int, str] | None) -> Iterator[tuple[str, str]]:
+    """(code, message) of everything wrong with one row."""
+    count = len(values) - 1
+    if count != 4 and (count < 6 or count % 2):
+        yield "row-length", f"{len(values)} numbers; a box has 5, a polygon 7 or more, an odd number"
+        return
+    class_id = values[0]
+    if not class_id.is_integer() or class_id < 0 or (names is not None and class_id not in names):
+        known = "whole numbers from 0" if names is None else f"0 to {len(names) - 1}"
+        yield "unknown-class", f"class {class_id:g}, but classes are {known}"
+    points = list(zip(values[1::2], values[2::2], strict=True))
     try:
-        class_id, values = int(row[0]), [float(token) for token in row[1:]]
-    except ValueError:
-        return None, [("not-a-number", f"not a class id and numbers: {' '.join(row)[:60]}")]
-    try:
-        if len(values) == 4:
-            BoxRow.model_validate(dict(zip(BoxRow.model_fields, [class_id, *values], strict=True)))
-        elif len(values) < 6 or len(values) % 2:
-            return class_id, [("row-length", f"{len(row)} numbers; a box has 5, a polygon 7 or more, an odd number")]
+        if count == 4:
+            BoxRow(class_id=0, x_center=points[0][0], y_center=points[0][1], width=points[1][0], height=points[1][1])
         else:
-            PolygonRow(class_id=class_id, points=list(zip(values[::2], values[1::2], strict=True)))
+            PolygonRow(class_id=0, points=points)
     except ValidationError as error:
-        return class_id, [("schema", problem) for problem in problems(error)[:3]]
-    if names is not None and class_id not in names:
-        return class_id, [("unknown-class", f"class {class_id}, but data.yaml names 0 to {len(names) - 1}")]
-    if len(values) == 4:
-        (x, y), (width, height) = values[:2], values[2:]
-        if min(x - width / 2, y - height / 2) < -1e-5 or max(x + width / 2, y + height / 2) > 1 + 1e-5:
-            return class_id, [("outside-image", "the box reaches outside the image")]
-    elif len(set(values[::2])) == 1 or len(set(values[1::2])) == 1:
-        return class_id, [("empty-polygon", "the polygon has no extent in one direction")]
-    return class_id, []
+        yield from (("out-of-range", problem) for problem in problems(error)[: checks.PROBLEMS_TOLD])
+        return
+    if count == 4:
+        sides = [(centre - size / 2, centre + size / 2) for centre, size in zip(*points, strict=True)]
+        if min(low for low, _ in sides) < -BORDER or max(high for _, high in sides) > 1 + BORDER:
+            yield "outside-image", "the box reaches outside the image"
+    elif min(len(set(values[1::2])), len(set(values[2::2]))) == 1:
+        yield "empty-polygon", "the polygon has no extent in one direction, so its box is empty"

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Strict: readers compute with what stands there, and "12" or true is no number to them.
+Whole = Annotated[int, Field(strict=True)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Polygon = Annotated[list[Finite], Field(min_length=6, description="x1, y1, x2, y2, ... in px; three points or more")]
 
 
 class Rle(BaseModel):
     """Run lengths, column by column, background first; a string where compressed."""
 
-    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(description="height, width")
-    counts: str | list[Annotated[int, Field(ge=0)]]
+    size: tuple[Annotated[Whole, Field(gt=0)], Annotated[Whole, Field(gt=0)]] = Field(description="height, width")
+    counts: str | list[Annotated[Whole, Field(ge=0)]]
+
+
+def _kind(segmentation: Any) -> str:
+    return "polygons" if isinstance(segmentation, list) else "rle"
+
+
+Segmentation = Annotated[
+    Annotated[list[Polygon], Tag("polygons")] | Annotated[Rle, Tag("rle")],
+    Discriminator(_kind),
+    Field(description="polygons that together are the instance, or run lengths; empty where there is only a box"),
+]
 
 
 class Image(BaseModel):
@@ -23,10 +36,10 @@ class Image(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: int
+    id: Whole
     file_name: str = Field(min_length=1)
-    width: int = Field(gt=0)
-    height: int = Field(gt=0)
+    width: Whole = Field(gt=0)
+    height: Whole = Field(gt=0)
 
 
 class Category(BaseModel):
@@ -34,7 +47,7 @@ class Category(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: Annotated[int, Field(ge=0)]
+    id: Annotated[Whole, Field(ge=0)]
     name: str = Field(min_length=1)
     supercategory: str | None = None
 
@@ -44,13 +57,13 @@ class Annotation(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: int
-    image_id: int
-    category_id: int
+    id: Whole
+    image_id: Whole
+    category_id: Whole
     bbox: tuple[Finite, Finite, Positive, Positive] = Field(description="x, y, width, height in px")
     area: Positive = Field(description="number of pixels of the mask")
-    iscrowd: Annotated[int, Field(ge=0, le=1)]
-    segmentation: list[Polygon] | Rle = Field(description="polygons that together are the instance, or run lengths")
+    iscrowd: Annotated[Whole, Field(ge=0, le=1)]
+    segmentation: Segmentation
 
 
 class CocoFile(BaseModel):

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Size = Annotated[int, Field(gt=0)]
+# Strict: readers compute with what stands there, and "12" or true is no number to them.
+Whole = Annotated[int, Field(strict=True)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Size = Annotated[Whole, Field(gt=0)]
 Point = tuple[NotNegative, NotNegative]
 
 
@@ -19,7 +20,7 @@ class Image(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    image_id: int
+    image_id: Whole
     width: Size
     height: Size
     file_name: str = Field(min_length=1)
@@ -39,7 +40,7 @@ class Prompts(BaseModel):
         description="x0, y0, x1, y1 in px; right and bottom edge exclusive"
     )
     points: list[Point] = Field(description="x, y: indices of pixels; SAM itself adds the half pixel to the centre")
-    labels: list[Annotated[int, Field(ge=0, le=1)]] = Field(description="1: inside, 0: outside; one for each point")
+    labels: list[Annotated[Whole, Field(ge=0, le=1)]] = Field(description="1: inside, 0: outside; one for each point")
     text: str = Field(min_length=1)
 
 
@@ -48,15 +49,15 @@ class Annotation(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: int
+    id: Whole
     segmentation: CompressedRle
     bbox: tuple[NotNegative, NotNegative, Positive, Positive] = Field(description="x, y, width, height in px")
-    area: Annotated[int, Field(gt=0)]
-    predicted_iou: Share
-    stability_score: Share
+    area: Size
+    predicted_iou: NotNegative = Field(description="the model's own estimate; in SA-1B slightly above 1 at times")
+    stability_score: NotNegative
     crop_box: tuple[NotNegative, NotNegative, Positive, Positive] = Field(description="x, y, width, height in px")
     point_coords: list[Point]
-    class_id: Annotated[int, Field(ge=0)] | None = None
+    class_id: Annotated[Whole, Field(ge=0)] | None = None
     class_name: str | None = None
     prompts: Prompts | None = None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="share of the image's width or height")]
 ClassId = Annotated[int, Field(ge=0)]
+Names = Annotated[dict[int, str], Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
 
 
 class DataYaml(BaseModel):
@@ -17,13 +18,15 @@ class DataYaml(BaseModel):
 
     path: str | None = Field(None, description="root of the paths below; without it they start at this file's folder")
     train: str | list[str]
-    val: str | list[str]
+    val: str | list[str] = Field(validation_alias=AliasChoices("val", "validation"))
     test: str | list[str] | None = None
-    nc: int | None = Field(None, ge=1, description="number of classes; follows from names")
-    names: dict[int, str] | list[str] = Field(min_length=1)
+    nc: int | None = Field(None, ge=1, le=100_000, description="number of classes; follows from names")
+    names: Names | None = Field(None, description="class names; without them they are called class_0, class_1, ...")
 
     def names_by_id(self) -> dict[int, str]:
-        """Class names by id, whichever way they were written."""
+        """Class names by id, whichever way they were written; those that Ultralytics makes up where there are none."""
+        if self.names is None:
+            return {i: f"class_{i}" for i in range(self.nc or 0)}
         return dict(enumerate(self.names)) if isinstance(self.names, list) else self.names
 
 

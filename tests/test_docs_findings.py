@@ -1,0 +1,54 @@
+"""docs/findings.md has a row for every code, and no other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.broken import documented
+
+PACKAGE = Path(__file__).parent.parent / "mvtec_convert"
+SECTIONS = {"yolo": "yolo", "coco": "coco", "sam": "sam"}
+
+
+def codes_in(path: Path) -> set[str]:
+    """The codes of a file's findings: the first argument of what makes one, or the head of a tuple that becomes one."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0] if node.args and name.lower().endswith("finding") else None
+        else:
+            first = node.elts[0] if isinstance(node, ast.Tuple) and len(node.elts) > 1 else None
+        if isinstance(first, ast.Constant) and isinstance(first.value, str) and is_code(first.value):
+            found.add(first.value)
+    return found
+
+
+def is_code(text: str) -> bool:
+    return text == "schema" or text in ONE_WORD or ("-" in text and text.replace("-", "").isalpha())
+
+
+ONE_WORD = {"area", "crowd"}
+
+
+def documented_codes(*sections: str) -> set[str]:
+    return {code for section in sections for code, _ in documented()[section]}
+
+
+def test_every_code_of_a_format_is_explained_in_its_table():
+    for path in (PACKAGE / "formats").glob("[a-z]*.py"):
+        codes = codes_in(path)
+        assert len(codes) > 10
+        assert codes <= documented_codes(path.stem), path.name
+
+
+def test_every_code_of_the_package_is_explained():
+    codes = {code for path in PACKAGE.rglob("*.py") for code in codes_in(path)}
+    assert {"split-leak", "missing-mask", "area", "schema"} <= codes
+    assert codes - documented_codes(*documented()) == set()
+
+
+def test_no_code_is_explained_that_does_not_exist():
+    codes = {code for path in PACKAGE.rglob("*.py") for code in codes_in(path)}
+    assert documented_codes(*documented()) - codes == set()
