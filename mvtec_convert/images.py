@@ -6,7 +6,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,8 +21,6 @@ try:
 except ImportError:  # pragma: no cover - depends on the interpreter
     decode_image_png_u8 = None
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
 
 BinaryMask: TypeAlias = npt.NDArray[np.uint8]
 """Shape (height, width), 1 where there is a defect, 0 elsewhere."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -26,9 +26,6 @@ from shapely import LinearRing, MultiPoint, Polygon
 from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
 from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
 
 Ring: TypeAlias = npt.NDArray[np.int64]
 """Shape (points, 2), x before y, px; closed (the last point joins the first, which is not repeated)."""

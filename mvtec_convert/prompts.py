@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,9 +17,6 @@ import numpy.typing as npt
 
 from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
 
 Point: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[float, float, float, float]
