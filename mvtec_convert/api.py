@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from mvtec_convert.dataset import Dataset
+from mvtec_convert.errors import SelectionError
 from mvtec_convert.labels import NameScheme
 from mvtec_convert.pipeline import ExportOptions, Progress, Summary, export
-from mvtec_convert.plan import Background, PlanOptions
+from mvtec_convert.plan import Background, PlanOptions, make_plan
 from mvtec_convert.regions import RegionOptions, RegionRule
 from mvtec_convert.splits import DEFAULT_RATIOS, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mvtec_convert.formats.coco import Segmentation
+    from mvtec_convert.coco_file import Segmentation
+    from mvtec_convert.formats import Format
     from mvtec_convert.formats.yolo import Task
+
+
+SamLayout = Literal["sa1b", "sam2", "sam3", "saco", "medsam"]
+
+FORMAT_OF_LAYOUT = {"sa1b": "sam"}
+"""Name of the format; that of any other layout is the layout's own."""
+
+PROMPTED = ("sa1b", "sam2")
+"""Layouts that hold points and boxes to prompt with."""
 
 
 class ExportKeywords(TypedDict, total=False):
@@ -41,7 +52,8 @@ def to_yolo(
     dataset: Dataset,
     out: str | Path,
     *,
-    task: Task = "detect",
+    task: Task | Literal["classify"] = "detect",
+    world: bool = False,
     progress: Progress | None = None,
     **keywords: Unpack[ExportKeywords],
 ) -> Summary:
@@ -50,16 +62,24 @@ def to_yolo(
     Args:
         dataset: what to export.
         out: folder to create, or an earlier export to replace; it appears whole or not at all.
-        task: `detect` upright boxes, `segment` polygons, `obb` rotated boxes.
+        task: `detect` upright boxes, `segment` polygons, `obb` rotated boxes, `classify` a folder for each class,
+            `good` among them.
+        world: add what YOLO-World reads (`detect` and `segment` only).
         progress: called with (images done, images in all).
         **keywords: see `ExportKeywords`.
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
     """
+    from mvtec_convert.formats.classify import Classify
     from mvtec_convert.formats.yolo import Yolo
 
-    return export(dataset, Yolo(task), Path(out), export_options(**keywords), progress)
+    options = export_options(**keywords)
+    if task != "classify":
+        return export(dataset, Yolo(task, world), Path(out), options, progress)
+    if world:
+        raise SelectionError("YOLO-World finds regions, it classifies no images", hint="use --task detect or segment")
+    return export(dataset, Classify(options.plan.names), Path(out), options, progress)
 
 
 def to_coco(
@@ -99,31 +119,56 @@ def to_sam(
     dataset: Dataset,
     out: str | Path,
     *,
-    points: int = 1,
-    negatives: int = 0,
-    box_jitter: float = 0.0,
+    layout: SamLayout = "sa1b",
+    points: int | None = None,
+    negatives: int | None = None,
+    box_jitter: float | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[ExportKeywords],
 ) -> Summary:
-    """Write SA-1B files with prompts.
+    """Write a dataset for SAM and its kin.
 
     Args:
         dataset: what to export.
         out: folder to create, or an earlier export to replace; it appears whole or not at all.
-        points: positive points for each region; the first is the deepest.
-        negatives: points outside every region, near this one.
-        box_jitter: each edge of the prompt box is moved by up to this many px.
+        layout: `sa1b` one JSON file an image, with prompts; `sam2` the same as SAM 2's own trainer reads it; `sam3`
+            COCO with phrases, as SAM 3's trainer reads it; `saco` SA-Co's questions, an image and a phrase each, to
+            evaluate with; `medsam` arrays.
+        points: positive points for each region, the first of them the deepest; 1 where None. This and the following
+            are for `sa1b` and `sam2` only.
+        negatives: points outside every region, near this one; 0 where None.
+        box_jitter: each edge of the prompt box is moved by up to this many px; 0 where None.
         progress: called with (images done, images in all).
         **keywords: see `ExportKeywords`; `seed` seeds the prompts as well.
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
     """
-    from mvtec_convert.formats.sam import Sam
+    options = export_options(**keywords)
+    given = {"points": points, "negatives": negatives, "box_jitter": box_jitter}
+    prompts = {name: value for name, value in given.items() if value is not None}
+    return export(dataset, _sam_format(layout, prompts, dataset, options), Path(out), options, progress)
+
+
+def _sam_format(layout: SamLayout, prompts: dict[str, Any], dataset: Dataset, options: ExportOptions) -> Format:
+    """The format of a layout, with the prompt options that were given."""
+    from mvtec_convert.formats import format_named
     from mvtec_convert.prompts import PromptOptions
 
-    prompts = PromptOptions(points, negatives, box_jitter, keywords.get("seed", 0))
-    return export(dataset, Sam(prompts), Path(out), export_options(**keywords), progress)
+    if layout not in get_args(SamLayout):
+        raise SelectionError(f"no layout {layout!r}; there are: {', '.join(get_args(SamLayout))}")
+    chosen: Any = format_named(FORMAT_OF_LAYOUT.get(layout, layout))
+    if layout in PROMPTED:
+        return cast("Format", chosen(prompts=PromptOptions(**prompts, seed=options.plan.seed)))
+    if prompts:
+        names = ", ".join("--" + name.replace("_", "-") for name in prompts)
+        raise SelectionError(
+            f"the layout {layout} holds no points or boxes to prompt with, so {names} would do nothing",
+            hint=f"leave it away; the layouts {' and '.join(PROMPTED)} take it",
+        )
+    if layout == "sam3" and not dataset.findings and "test" in make_plan(dataset, options.plan).split_names:
+        return cast("Format", chosen(val_folder="valid"))
+    return cast("Format", chosen())
 
 
 def export_options(

@@ -92,7 +92,12 @@ class JsonFile:
     def schema_findings(self, sentences: Sequence[str], key: str | None = None, index: int = 0) -> Iterator[Finding]:
         """What pydantic has to say about one record, or about the whole file."""
         for sentence in sentences[:PROBLEMS_TOLD]:
-            yield self.finding("schema", sentence, key, index, hint=self.hint)
+            record = re.match(r"(\w+)\[(\d+)\][.:] ?", sentence) if key is None else None
+            if record is None:
+                yield self.finding("schema", sentence, key, index, hint=self.hint)
+            else:
+                rest = sentence[record.end() :]
+                yield self.finding("schema", rest, record[1], int(record[2]), hint=self.hint)
 
 
 def open_json(path: Path, hint: str) -> JsonFile | Finding:

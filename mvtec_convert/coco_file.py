@@ -5,12 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeAlias
 
 import orjson
 
 import mvtec_convert
-from mvtec_convert.rle import Rle, compress, rasterise
+from mvtec_convert.plan import Plan
+from mvtec_convert.polygons import keyhole_polygons, simplify
+from mvtec_convert.regions import AnnotatedImage, Region
+from mvtec_convert.rle import Rle, compress, decompress, intersection_over_union, rasterise, run_lengths
+
+JUDGE = "masks, by pycocotools"
+"""Who reads the masks back."""
+
+Segmentation: TypeAlias = Literal["polygon", "rle", "rle-uncompressed"]
 
 
 class CocoWriter:
@@ -47,6 +55,70 @@ class CocoWriter:
             shutil.copyfileobj(self._spool, self._file)
             self._file.write(b"\n]}\n")
         Path(self._spool.name).unlink()
+
+
+def categories(plan: Plan, first_id: int = 1, by_phrase: bool = False) -> list[dict[str, Any]]:
+    """The classes as COCO's categories.
+
+    Args:
+        plan: of the export.
+        first_id: id of the first one; the others follow without gaps.
+        by_phrase: name them by their phrase, for readers that prompt with the name, not by the class name.
+    """
+    return [
+        {
+            "id": label.id + first_id,
+            "name": plan.phrases.of_class(label)[0] if by_phrase else label.name,
+            "supercategory": label.members[0][0] if len({c for c, _ in label.members}) == 1 else "defect",
+        }
+        for label in plan.labels.classes
+    ]
+
+
+def instances(
+    image: AnnotatedImage, category_id: int, segmentation: Segmentation = "polygon", iou: float | None = None
+) -> tuple[bytes, ...]:
+    """One annotation a region, as JSON, without `id` and `image_id`: these follow from what comes before.
+
+    Args:
+        image: the image with its regions; boxes are `x, y, width, height` in px, areas numbers of mask pixels.
+        category_id: of all its regions.
+        segmentation: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
+        iou: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
+    """
+    return tuple(
+        orjson.dumps(
+            {
+                "category_id": category_id,
+                "bbox": region.bbox,
+                "area": region.area,
+                "iscrowd": 0,
+                "segmentation": _segmentation(region, image, segmentation, iou),
+            }
+        )
+        for region in image.regions
+    )
+
+
+def _segmentation(
+    region: Region, image: AnnotatedImage, form: Segmentation, iou: float | None
+) -> list[list[int]] | dict[str, Any]:
+    if form != "polygon":
+        rle = run_lengths(region, image.height, image.width)
+        return {"size": rle["size"], "counts": rle["counts"].decode() if form == "rle" else decompress(rle)}
+    rings = keyhole_polygons(region) if iou is None else simplify(region, iou)
+    return [ring.ravel().tolist() for ring in rings]
+
+
+def fidelity(annotations: Iterable[bytes], image: AnnotatedImage) -> tuple[float, ...]:
+    """For each region, the IoU of what pycocotools makes of its annotation with the region itself."""
+    return tuple(
+        intersection_over_union(
+            mask_of(orjson.loads(annotation)["segmentation"], image.height, image.width),
+            run_lengths(region, image.height, image.width),
+        )
+        for annotation, region in zip(annotations, image.regions, strict=True)
+    )
 
 
 def _comma(number: int) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -58,13 +58,13 @@ class Dataset:
         root: the folder it was read from.
         layout: name of the layout it is in.
         samples: every image, sorted by key.
-        findings: what does not fit the layout (a defective image without a mask, a mask without an image).
+        findings_by_category: what does not fit the layout (a defective image without a mask, a mask without an image).
     """
 
     root: Path
     layout: str
     samples: tuple[Sample, ...]
-    findings: tuple[Finding, ...] = ()
+    findings_by_category: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -82,7 +82,14 @@ class Dataset:
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of the categories, sorted."""
-        return tuple(sorted({sample.category for sample in self.samples}))
+        return tuple(sorted({sample.category for sample in self.samples} | self.findings_by_category.keys()))
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What does not fit the layout, in all categories."""
+        return tuple(
+            finding for category in sorted(self.findings_by_category) for finding in self.findings_by_category[category]
+        )
 
     @property
     def defect_types(self) -> tuple[str, ...]:
@@ -107,13 +114,9 @@ class Dataset:
         kept = tuple(
             s for s in self.samples if s.category in categories and s.defect_type in types and s.split in splits
         )
-        findings = self.findings
-        if category is not None:
-            # A finding is known by its path; what is wrong with other categories must not stop this one.
-            folders = {self.root / name for name in categories}
-            folders |= {self.root} if self.root.resolve().name in categories else set()
-            findings = tuple(f for f in findings if folders & {Path(f.path), *Path(f.path).parents})
-        return replace(self, samples=kept, findings=findings)
+        # What is wrong with other categories must not stop these.
+        findings = {name: found for name, found in self.findings_by_category.items() if name in categories}
+        return replace(self, samples=kept, findings_by_category=findings)
 
 
 def _chosen(what: str, wanted: str | Iterable[str] | None, present: tuple[str, ...]) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mvtec_convert.errors import MaskError
 
@@ -25,10 +25,11 @@ except ImportError:  # pragma: no cover - depends on the interpreter
 BinaryMask: TypeAlias = npt.NDArray[np.uint8]
 """Shape (height, width), 1 where there is a defect, 0 elsewhere."""
 
-MAX_PIXELS = 2**28
-"""Images and masks of more pixels are refused before any of them is decoded; a 16384 x 16384 mask passes."""
+MAX_PIXELS = 2**27
+"""Images and masks of more pixels are refused before any of them is decoded; 11,585 x 11,585 passes."""
 
 EXIF_ORIENTATION = 0x0112
+TIFF_BITS = 258
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY = 0
 PNG_COLOURED = (2, 4, 6)  # RGB, grey + alpha, RGBA
@@ -43,7 +44,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     with _open_image(path) as image:
         size = (image.width, image.height)
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1) if image.format in {"JPEG", "TIFF", "MPO"} else 1
+        orientation = _orientation(image)
     if orientation not in (0, 1):
         raise MaskError(
             f"EXIF orientation {orientation}: most trainers would turn the image but not its mask",
@@ -51,6 +52,17 @@ def image_size(path: Path) -> tuple[int, int]:
             hint="save the image upright, without the EXIF orientation",
         )
     return size
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation; 1, upright, where none is stated."""
+    # For a PNG without the chunk, Pillow would decode the whole image in search of it.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # Pillow raises nearly anything on damaged EXIF data, which no reader then follows
+        return 1
 
 
 def read_mask(path: Path) -> BinaryMask:
@@ -68,9 +80,7 @@ def read_mask(path: Path) -> BinaryMask:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise MaskError(
-            f"cannot be read: {error.strerror}", path=path, hint="check that it exists and may be read"
-        ) from None
+        raise _unreadable(path, error) from None
     header = _png_header(data)
     if header is None:
         return _read_with_pillow(path, is_png=False)
@@ -103,16 +113,14 @@ def _png_header(data: bytes) -> _PngHeader | None:
 
 def _open_image(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # The limit below is ours; Pillow's own only warns.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+        image = Image.open(path)
     except UnidentifiedImageError:
         raise MaskError("not an image", path=path, hint="replace it with the real image file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large("the image", path) from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise MaskError(f"cannot be read: {reason}", path=path, hint="check that it exists and may be read") from None
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+    except (ValueError, SyntaxError) as error:
         raise _undecodable(path, error) from None
     _refuse_large(image.width, image.height, path)
     return image
@@ -124,6 +132,8 @@ def _read_with_pillow(path: Path, *, is_png: bool) -> BinaryMask:
             with _open_image(path) as image:
                 image.verify()  # Pillow checks a PNG's checksums here only
         with _open_image(path) as image:
+            if isinstance(image, TiffImageFile) and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
+                return _read_with_opencv(path.read_bytes(), path)  # Pillow keeps the high byte of colours only
             return _by_colour(image)
     except MaskError:
         raise
@@ -149,7 +159,9 @@ def _read_with_opencv(data: bytes, path: Path) -> BinaryMask:
 
 
 def _any_channel(pixels: npt.NDArray[Any]) -> BinaryMask:
-    """1 where any colour is not 0, nor alpha, if there is one; `pixels` has shape (height, width, bands)."""
+    """1 where any colour is not 0, nor alpha, if there is one; `pixels` has shape (height, width[, bands])."""
+    if pixels.ndim == 2:
+        return non_zero(pixels)
     has_alpha = pixels.shape[2] in (2, 4)
     colours = pixels[..., :-1] if has_alpha else pixels
     found = np.any(colours, axis=-1)
@@ -189,11 +201,17 @@ def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:
 
 def _refuse_large(width: int, height: int, path: Path) -> None:
     if width * height > MAX_PIXELS:
-        raise MaskError(
-            f"{width} x {height} px is more than the {MAX_PIXELS:,} pixels this tool decodes",
-            path=path,
-            hint="cut the image into tiles",
-        )
+        raise _too_large(f"{width} x {height} px", path)
+
+
+def _too_large(what: str, path: Path) -> MaskError:
+    message = f"{what} is more than the {MAX_PIXELS:,} pixels this tool decodes"
+    return MaskError(message, path=path, hint="cut the image into tiles")
+
+
+def _unreadable(path: Path, error: OSError) -> MaskError:
+    reason = error.strerror or str(error)
+    return MaskError(f"cannot be read: {reason}", path=path, hint="check that it exists and may be read")
 
 
 def _undecodable(path: Path, error: object) -> MaskError:

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from mvtec_convert import splits
 from mvtec_convert.dataset import Dataset, SplitName
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
-from mvtec_convert.formats import Encoded, Format
+from mvtec_convert.formats import Encoded, Format, takes_background
 from mvtec_convert.images import is_jpeg, save_jpeg
 from mvtec_convert.plan import Item, Plan, PlanOptions, make_plan, save_classes
 from mvtec_convert.publish import check_target, publishing, save_manifest
@@ -141,6 +141,8 @@ def export(
     """
     if dataset.findings:
         raise BadSourceError(dataset.findings)
+    if not takes_background(target):
+        options = replace(options, plan=replace(options.plan, background="none"))
     plan = make_plan(dataset, options.plan)
     target.refuse(plan)
     check_target(out, dataset.root)
@@ -172,14 +174,14 @@ def _encoded(
     def work(item: Item) -> Encoded | Finding | None:
         try:
             image = annotate(item.sample, options.regions)
+            if item.class_id is not None and not image.regions:
+                return None
+            encoded = target.encode(item, image, plan.labels)
+            path = target.image_path(item)
+            if path is not None:
+                _place_image(item.sample.image, folder / path, options.images)
         except MaskError as error:
             return Finding("bad-source", error.reason, str(error.path or item.sample.image), hint=error.hint)
-        if item.class_id is not None and not image.regions:
-            return None
-        encoded = target.encode(item, image, plan.labels)
-        path = target.image_path(item)
-        if path is not None:
-            _place_image(item.sample.image, folder / path, options.images)
         return encoded
 
     bad: list[Finding] = []

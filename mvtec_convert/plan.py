@@ -134,12 +134,12 @@ def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:
 def _with_background(samples: Sequence[Sample], split: splits.Split, options: PlanOptions) -> list[Sample]:
     if options.background == "all":
         return list(samples)
-    ratio = 0.0 if options.background == "none" else float(options.background)
-    if not 0 <= ratio < float("inf"):
+    ratio = 0.0 if options.background == "none" else options.background
+    if not isinstance(ratio, (int, float)) or not 0 <= ratio < float("inf"):
         raise SelectionError(f"background is all, none, or a number from 0, not {options.background}")
     places = {sample.key: (sample.category, split.assignments[sample.key]) for sample in samples}
     defective = Counter(places[sample.key] for sample in samples if not sample.is_good)
-    room = {place: round(ratio * count) for place, count in defective.items()}
+    room = {place: round(min(ratio * count, len(samples))) for place, count in defective.items()}
     chosen = set()
     for key in splits.shuffle((sample.key for sample in samples if sample.is_good), split.seed):
         if room.get(places[key], 0) > 0:

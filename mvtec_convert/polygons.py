@@ -67,8 +67,7 @@ def keyhole_polygons(region: Region) -> list[Ring]:
 
 def _corners(contour: npt.NDArray[np.int32], region: Region) -> Ring:
     ring: Ring = (contour.astype(np.int64) + 1) // 2 + (region.x, region.y)
-    moves = (ring != np.roll(ring, 1, axis=0)).any(axis=1)
-    return np.asarray(ring[moves], np.int64)
+    return _without_repeats(ring)
 
 
 def _contours(mask: BinaryMask, method: int) -> list[tuple[npt.NDArray[np.int32], list[npt.NDArray[np.int32]]]]:
@@ -93,7 +92,13 @@ def _join_holes(outline: Outline) -> Ring:
         after, anchor = _anchor(joined, x, y)
         keyhole = [[anchor], np.roll(hole, -start, axis=0), [[x, y]], [anchor]]
         joined = np.concatenate([joined[: after + 1], *keyhole, joined[after + 1 :]])
-    return joined
+    return _without_repeats(joined)
+
+
+def _without_repeats(ring: Ring) -> Ring:
+    """Without points that equal the one before."""
+    moves = (ring != np.roll(ring, 1, axis=0)).any(axis=1)
+    return np.asarray(ring[moves], np.int64)
 
 
 def _leftmost(ring: Ring) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ bottom edges. Every other geometry (polygon, RLE, prompt) is derived from a regi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -19,6 +20,8 @@ from mvtec_convert.errors import MaskError
 from mvtec_convert.images import BinaryMask, image_size, non_zero, read_mask
 
 RegionRule = Literal["component", "image"]
+
+ROUNDING = 1e-4  # px; OpenCV measures distances in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,14 +176,14 @@ def _merge_near(regions: list[Region], distance: float) -> list[Region]:
 def _are_near(a: Region, b: Region, distance: float) -> bool:
     gap_x = max(a.x - (b.x + b.width - 1), b.x - (a.x + a.width - 1), 0)
     gap_y = max(a.y - (b.y + b.height - 1), b.y - (a.y + a.height - 1), 0)
-    if gap_x**2 + gap_y**2 > distance**2:
+    if math.hypot(gap_x, gap_y) > distance + ROUNDING:
         return False
     canvas, x, y = _canvas([a, b])
     free = np.ones(canvas.shape, np.uint8)
     _paste(free, a, x, y, 0)
     from_a = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     _paste(canvas, b, x, y, 1)
-    return bool(from_a[canvas > 0].min() <= distance + 1e-4)
+    return bool(from_a[canvas > 0].min() <= distance + ROUNDING)
 
 
 def _union(regions: list[Region]) -> Region:

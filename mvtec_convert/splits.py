@@ -87,14 +87,18 @@ def shuffle(keys: Iterable[str], seed: int) -> list[str]:
 
 def _shares(count: int, ratios: Sequence[float]) -> list[int]:
     """Whole numbers in proportion to `ratios` that sum to `count`, none 0 while there is enough for all."""
-    exact = [count * ratio / sum(ratios) for ratio in ratios]
+    largest = max(ratios)  # very large ratios must not add up to infinity
+    scale = sum(ratio / largest for ratio in ratios)
+    exact = [count * (ratio / largest / scale) for ratio in ratios]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(ratios)), key=lambda i: (shares[i] - exact[i], i))
     for i in by_remainder[: count - sum(shares)]:
         shares[i] += 1
-    for i, share in enumerate(shares):
-        if share == 0 and i < count:
-            shares[shares.index(max(shares))] -= 1
+    first = min(count, len(ratios))
+    for i in range(first):
+        if shares[i] == 0:
+            donors = [j for j in range(len(ratios)) if shares[j] > (j < first)]
+            shares[max(donors, key=lambda j: shares[j])] -= 1
             shares[i] = 1
     return shares
 

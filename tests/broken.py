@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,11 @@ class Tiny:
 def draw_tree(root: Path) -> None:
     """One category: images of `SIZE`, no two alike; each defect a frame with a hole in it."""
     seed = 0
-    for folder, count in {"train/good": 3, "test/good": 2, **{f"test/{name}": n for name, n in DEFECTS.items()}}.items():
+    for folder, count in {
+        "train/good": 3,
+        "test/good": 2,
+        **{f"test/{name}": n for name, n in DEFECTS.items()},
+    }.items():
         for index in range(count):
             seed += 1
             draw_image(root / "plate" / folder / f"{index:03}.png", seed)
@@ -124,11 +129,12 @@ def verify(case: Case, folder: Path, format: str) -> None:
 
 @cache
 def documented() -> dict[str, set[tuple[str, str]]]:
-    """(code, severity) of every row of docs/findings.md, by the first word of its section, in lower case."""
+    """(code, severity) of every row of docs/findings.md, by the heading of its section, as a format is called."""
     found: dict[str, set[tuple[str, str]]] = {}
     for section in re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", section, re.MULTILINE)
-        found[section.split()[0].lower()] = {(code, severity) for code, both in rows for severity in both.split(", ")}
+        heading = re.sub(r"\W", "", section.splitlines()[0]).lower()
+        found[heading] = {(code, severity) for code, both in rows for severity in both.split(", ")}
     return found
 
 
@@ -162,17 +168,51 @@ def remove(name: str) -> Callable[[Path], None]:
 
 
 def records_on_lines(document: dict[str, Any], path: Path) -> None:
-    """Write JSON with one record a line: `images` from line 3, and so on."""
-    parts = []
-    for key, value in document.items():
-        if isinstance(value, list) and value:
-            parts.append(f'"{key}":[\n' + ",\n".join(json.dumps(record) for record in value) + "\n]")
-        else:
-            parts.append(f'"{key}":{json.dumps(value)}')
-    path.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
+    """Write a COCO file as this tool does: images from line 3, one record a line, then annotations."""
+    head = {key: value for key, value in document.items() if key not in {"images", "annotations"}}
+    lists = [f'"{key}":[\n' + ",\n".join(map(json.dumps, document[key])) + "\n]" for key in ("images", "annotations")]
+    path.write_text(json.dumps(head)[:-1] + ",\n" + ",\n".join(lists) + "}\n", encoding="utf-8")
 
 
-def line_of(path: Path, key: str, index: int) -> int:
-    """The line of a record in a file that holds one a line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return next(i for i, line in enumerate(lines, start=1) if line.startswith(f'"{key}":[')) + 1 + index
+# --- damage at random ------------------------------------------------------------------------------------------------
+
+ODD_VALUES = [
+    None, True, -1, 0, 1, 0.5, 2**31, 2**63 - 1, -(2**63), 1e308, "", "x", "../../x", "\0", "a" * 300, "0" * 50, [], {},
+    [[]], [1, 2, 3, 4], [0, 0, 0, 1280, 0, 0], [[6, 4, 7, 8, 9, 9]], [[0, 0, 1, 1, 2, 2, 1]],
+    {"size": [1, 1], "counts": "0"}, {"size": [32, 40], "counts": [0, 0, 1280]},
+]  # fmt: skip
+ODD_BYTES = [b"\n", b" ", b"-", b"e9", b"nan", b"[", b"{", b"&a ", b"*a", b"!!int ", b"\xff", b"\0", b": ", b"9" * 30]
+
+
+def damage(data: bytes, seed: int) -> bytes:
+    """The file with one value of its JSON replaced, or with a few bytes put in or taken out."""
+    rng = random.Random(seed)
+    if data.startswith(b"{") and rng.random() < 0.7:
+        document = json.loads(data)
+        places = list(places_in(document))
+        holder, key = rng.choice(places)
+        holder[key] = rng.choice(ODD_VALUES)
+        return json.dumps(document).encode()
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + rng.choice([b"", *ODD_BYTES]) + data[at + rng.randrange(4) :]
+
+
+def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key or index) of a JSON document."""
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        yield document, key
+        if isinstance(value, dict | list):
+            yield from places_in(value)
+
+
+def never_raises(folder: Path, format: str, names: Iterable[str], rounds: int) -> None:
+    """Damage each file in many ways, one at a time; the check must end, in findings that are documented."""
+    for path in [folder / name for name in names]:
+        sound = path.read_bytes()
+        for seed in range(rounds):
+            path.write_bytes(damage(sound, seed))
+            for finding in findings(folder, format):
+                assert str(finding)
+                assert (finding.code, finding.severity) in documented()[format]
+        path.write_bytes(sound)
+    assert findings(folder, format) == []

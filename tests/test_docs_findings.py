@@ -8,7 +8,6 @@ from pathlib import Path
 from tests.broken import documented
 
 PACKAGE = Path(__file__).parent.parent / "mvtec_convert"
-SECTIONS = {"yolo": "yolo", "coco": "coco", "sam": "sam"}
 
 
 def codes_in(path: Path) -> set[str]:
@@ -33,14 +32,13 @@ ONE_WORD = {"area", "crowd"}
 
 
 def documented_codes(*sections: str) -> set[str]:
-    return {code for section in sections for code, _ in documented()[section]}
+    return {code for section in sections for code, _ in documented().get(section, ())}
 
 
 def test_every_code_of_a_format_is_explained_in_its_table():
     for path in (PACKAGE / "formats").glob("[a-z]*.py"):
-        codes = codes_in(path)
-        assert len(codes) > 10
-        assert codes <= documented_codes(path.stem), path.name
+        missing = codes_in(path) - documented_codes(path.stem)
+        assert not missing, f"docs/findings.md lacks rows under the heading of {path.stem!r}"
 
 
 def test_every_code_of_the_package_is_explained():

@@ -21,7 +21,6 @@ from tests.strategies import (
     disc,
     flood,
     framed,
-    full,
     nested,
     pieces,
     pixels,
@@ -96,10 +95,16 @@ def test_keyhole_polygons_run_on_integer_corners_along_pixel_edges(mask: Mask, r
             assert ring.dtype == np.int64
             assert ring.shape[1] == 2
             assert len(ring) >= 4
-            assert ((steps(ring) != 0).sum(axis=1) == 1).all(), "a step that is not along one axis"
+            assert ((steps(ring) != 0).sum(axis=1) <= 1).all(), "a slanted edge"
             x0, y0, width, height = region.bbox
             assert (ring >= (x0, y0)).all()
             assert (ring <= (x0 + width, y0 + height)).all()
+
+
+@given(ANY_DEFECT)
+def test_no_point_of_a_keyhole_polygon_follows_itself(mask: Mask) -> None:
+    for ring in keyhole_polygons(only(mask)):
+        assert (steps(ring) != 0).any(axis=1).all()
 
 
 @given(ANY_DEFECT)
@@ -202,13 +207,13 @@ def test_simplified_polygons_are_polygons_inside_the_image(mask: Mask, least: fl
         assert (ring <= (width, height)).all()
 
 
-@pytest.mark.parametrize("name", ["blobs", "nested", "disc", "full"])
+@pytest.mark.parametrize("name", ["blobs", "disc"])
 @pytest.mark.parametrize("least", [0.9, 0.98])
-def test_simplified_polygons_of_large_masks_keep_the_iou_with_far_fewer_points(name: str, least: float) -> None:
+def test_simplified_polygons_of_large_round_masks_keep_the_iou_with_far_fewer_points(name: str, least: float) -> None:
     mask = LARGE[name]()
     rings, exact = simplify(only(mask), least), keyhole_polygons(only(mask))
     assert iou(filled_inside(rings, mask.shape), mask) >= least
-    assert points_in(rings) <= points_in(exact) / 2 or points_in(exact) == points_in(keyhole_polygons(only(full(9, 9))))
+    assert points_in(rings) <= points_in(exact) / 5
 
 
 def test_a_large_disc_needs_fewer_than_16_points_at_95_percent() -> None:
@@ -228,7 +233,7 @@ def test_a_plain_rectangle_stays_four_points(least: float) -> None:
     assert len(ring) == 4
 
 
-@pytest.mark.parametrize("name", ["blobs", "nested", "sieve"])
+@pytest.mark.parametrize("name", ["blobs", "nested", "disc"])
 def test_at_an_iou_of_1_simplified_polygons_are_exact(name: str) -> None:
     mask = LARGE[name]()
     region = find_regions(mask)[0]

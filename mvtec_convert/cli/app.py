@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -50,6 +51,8 @@ def _main(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
+    # Pillow warns of what this tool judges itself: large images, and damaged EXIF data.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit|Corrupt EXIF data|Truncated File Read")
     try:
         app(args=list(arguments), prog_name="mvtec-convert")
     except SystemExit as stop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,17 +17,39 @@ def register(app: typer.Typer) -> None:
 @with_flags(ExportFlags)
 def sam(
     flags: ExportFlags,
+    layout: Annotated[
+        Literal["sa1b", "sam2", "sam3", "saco", "medsam"],
+        typer.Option(
+            help="sa1b: SA-1B's JSON files, with prompts; sam2: the same as SAM 2's trainer reads it; sam3: COCO with "
+            "phrases, for SAM 3's trainer; saco: SA-Co's image and phrase pairs, to evaluate with; medsam: arrays.",
+        ),
+    ] = "sa1b",
     points: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Points inside each region; the first is the deepest one.")
-    ] = 1,
-    negatives: Annotated[int, typer.Option(metavar="N", min=0, help="Points outside every region, near this one.")] = 0,
+        int | None,
+        typer.Option(
+            metavar="N", min=0, show_default="1",
+            help="Points inside each region; the first is the deepest one (layouts sa1b and sam2).",
+        ),
+    ] = None,
+    negatives: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, show_default="0",
+            help="Points outside every region, near this one (layouts sa1b and sam2).",
+        ),
+    ] = None,
     box_jitter: Annotated[
-        float, typer.Option(metavar="PX", min=0, help="Move each edge of the prompt box by up to this much.")
-    ] = 0.0,
-) -> None:
-    """Write a dataset of prompts for SAM and its kin.
+        float | None,
+        typer.Option(
+            metavar="PX", min=0, show_default="0",
+            help="Move each edge of the prompt box by up to this much (layouts sa1b and sam2).",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Write a dataset for SAM and its kin.
 
-    SA-1B files, one an image: masks, each with box, points and phrase.
+    SA-1B files, one an image: masks, each with box, points and phrase. Or what the trainers of SAM 2, SAM 3 and MedSAM
+    read.
 
     Example: `mvtec-convert sam --category carpet --points 3 --negatives 2`
     """
@@ -35,10 +57,12 @@ def sam(
     from mvtec_convert.cli import console
 
     dataset = flags.load()
-    with console.progress("Writing SAM prompts") as progress:
+    target = flags.target(dataset, "sam" if layout == "sa1b" else layout)
+    with console.progress("Writing for SAM") as progress:
         summary = to_sam(
             dataset,
-            flags.target(dataset, "sam"),
+            target,
+            layout=layout,
             points=points,
             negatives=negatives,
             box_jitter=box_jitter,

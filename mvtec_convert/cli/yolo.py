@@ -18,9 +18,16 @@ def register(app: typer.Typer) -> None:
 def yolo(
     flags: ExportFlags,
     task: Annotated[
-        Literal["detect", "segment", "obb"],
-        typer.Option(help="detect: upright boxes; segment: polygons; obb: rotated boxes."),
+        Literal["detect", "segment", "obb", "classify"],
+        typer.Option(
+            help="detect: upright boxes; segment: polygons; obb: rotated boxes; classify: a folder of images for each "
+            "class, good among them, which torchvision's ImageFolder reads as well."
+        ),
     ] = "detect",
+    world: Annotated[
+        bool,
+        typer.Option("--world", help="Add what YOLO-World reads: classes and regions in words, from --phrases."),
+    ] = False,
 ) -> None:
     """Write an Ultralytics YOLO dataset.
 
@@ -30,7 +37,7 @@ def yolo(
     from mvtec_convert.cli import console
 
     dataset = flags.load()
-    target = flags.target(dataset, "yolo" if task == "detect" else f"yolo-{task}")
+    target = flags.target(dataset, "yolo" + ("" if task == "detect" else f"-{task}") + ("-world" if world else ""))
     with console.progress("Writing YOLO") as progress:
-        summary = to_yolo(dataset, target, task=task, progress=progress, **flags.keywords())
+        summary = to_yolo(dataset, target, task=task, world=world, progress=progress, **flags.keywords())
     console.show_summary(summary)

@@ -47,7 +47,11 @@ class Encoded:
 
 
 class Format(Protocol):
-    """What a format offers. An instance holds its options and nothing else."""
+    """What a format offers. An instance holds its options and nothing else.
+
+    A format whose reader fails on images without a region says `takes_background: ClassVar[bool] = False`; good images
+    are then left out, whatever else was asked for.
+    """
 
     name: ClassVar[str]
 
@@ -88,6 +92,11 @@ class Format(Protocol):
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Re-read the whole folder and report what its readers would choke on. Raises nothing on bad content."""
         ...
+
+
+def takes_background(target: Format) -> bool:
+    """Whether images without a region go into an export."""
+    return bool(getattr(target, "takes_background", True))
 
 
 def formats() -> dict[str, type[Format]]:

@@ -14,29 +14,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import orjson
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
-from mvtec_convert import checks
+from mvtec_convert import checks, sa1b
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.images import MAX_PIXELS
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.prompts import PromptOptions, draw_prompts
+from mvtec_convert.prompts import PromptOptions
 from mvtec_convert.publish import MANIFEST
-from mvtec_convert.regions import AnnotatedImage, Region
+from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.rle import (
     Rle,
     bounding_box,
     decompress,
-    intersection_over_union,
-    run_lengths,
     unsound,
 )
 from mvtec_convert.schemas import problems
@@ -59,7 +56,7 @@ class Sam:
     @property
     def judge(self) -> str:
         """Who reads the regions back."""
-        return "masks, by pycocotools"
+        return sa1b.JUDGE
 
     def image_path(self, item: Item) -> str:
         """`<split>/<name>.<suffix>`."""
@@ -70,18 +67,7 @@ class Sam:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The image's whole JSON document."""
-        occupied = image.mask()
-        annotations = [
-            self._annotation(i, region, occupied, item, labels) for i, region in enumerate(image.regions, start=1)
-        ]
-        header = {"image_id": item.id, "width": image.width, "height": image.height, "file_name": item.file_name}
-        document = orjson.dumps({"image": header, "annotations": annotations}, option=orjson.OPT_INDENT_2)
-        read = [annotation["segmentation"] for annotation in orjson.loads(document)["annotations"]]
-        ious = (
-            intersection_over_union(_as_rle(mask), run_lengths(region, image.height, image.width))
-            for mask, region in zip(read, image.regions, strict=True)
-        )
-        return Encoded(item, image.width, image.height, len(image.regions), (document,), tuple(ious))
+        return sa1b.encode(item, image, labels, self.prompts, {"file_name": item.file_name})
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One JSON file an image."""
@@ -92,43 +78,20 @@ class Sam:
 
     def next_step(self, out: Path) -> str:
         """SAM is fine-tuned by a script; this is the file to begin with."""
-        return f"python examples/finetune_sam.py {shlex.quote(str(out))}"
+        return f"python examples/finetune_sam.py --data {shlex.quote(str(out))}"
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """A JSON file that says `image` and `annotations`, in the folder or one below."""
-        return any(_says_sa1b(path) for path in _json_files(folder)[:20])
+        """JSON files that say `image` and `annotations`, in the folder or one below, under names of their own."""
+        return sa1b.is_sa1b(folder, numbered=False)
 
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
 
-    def _annotation(self, number: int, region: Region, occupied: Any, item: Item, labels: LabelMap) -> dict[str, Any]:
-        height, width = occupied.shape
-        rle = run_lengths(region, height, width)
-        prompt = draw_prompts(region, occupied, self.prompts, f"{item.sample.key}#{number}")
-        class_id = item.class_id or 0
-        return {
-            "id": number,
-            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-            "bbox": region.bbox,
-            "area": region.area,
-            "predicted_iou": 1.0,
-            "stability_score": 1.0,
-            "crop_box": [0, 0, width, height],
-            "point_coords": prompt.points[:1],
-            "class_id": class_id,
-            "class_name": labels.names[class_id],
-            "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": item.phrases[0]},
-        }
-
 
 FORMAT = Sam
-
-
-def _as_rle(segmentation: dict[str, Any]) -> Rle:
-    return {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

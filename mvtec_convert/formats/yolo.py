@@ -4,6 +4,8 @@
     images/{train,val}/<name>.png
     labels/{train,val}/<name>.txt       one row a region; empty for a good image
 
+and, for YOLO-World, what `mvtec_convert.world_files` says.
+
 detect   `class x_center y_center width height`
 segment  `class x1 y1 x2 y2 ...`
 obb      `class x1 y1 x2 y2 x3 y3 x4 y4`
@@ -18,7 +20,9 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +33,7 @@ import shapely
 import yaml
 from pydantic import ValidationError
 
-from mvtec_convert import checks
+from mvtec_convert import checks, world_files
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding, Severity
@@ -59,10 +63,12 @@ class Yolo:
 
     Attributes:
         task: `detect` upright boxes, `segment` polygons, `obb` rotated boxes.
+        world: add what YOLO-World reads, which has no rotated boxes.
     """
 
     name: ClassVar[str] = "yolo"
     task: Task = "detect"
+    world: bool = False
 
     @property
     def judge(self) -> str:
@@ -84,26 +90,44 @@ class Yolo:
                 hint="select more images, keep the good ones with --background all, or use --split supervised",
             )
 
+        if self.world:
+            if self.task == "obb":
+                raise SelectionError("YOLO-World has no rotated boxes", hint="use --task detect or --task segment")
+            world_files.refuse(plan)
+
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
-        """One row a region."""
+        """One row a region; for YOLO-World, then as many annotations."""
         size = np.array([image.width, image.height], np.float64)
         coordinates = [self._coordinates(region, image) / size for region in image.regions]
         rows = tuple(f"{item.class_id} {_numbers(values)}".encode() for values in coordinates)
-        return Encoded(item, image.width, image.height, len(image.regions), rows, tuple(self._read_back(rows, image)))
+        ious = tuple(self._read_back(rows, image))
+        if self.world:
+            outlines = [_label_points(pixel_ring(region), region, image) for region in image.regions]
+            pairs = zip(image.regions, outlines, strict=True)
+            rows += tuple(world_files.annotation(item, region, points) for region, points in pairs)
+        return Encoded(item, image.width, image.height, len(image.regions), rows, ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
-        """Label files, then data.yaml."""
+        """data.yaml, then label files."""
         for split in plan.split_names:
             (out / "labels" / split).mkdir(parents=True)
-        for image in encoded:
-            # A reader drops a row that is there twice; two regions of one image can share a box.
-            rows = dict.fromkeys(image.rows)
-            path = out / "labels" / image.item.split / f"{image.item.name}.txt"
-            path.write_bytes(b"".join(row + b"\n" for row in rows))
-        self._write_data_yaml(out, plan)
+        document = self._data_yaml(plan)
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+        (out / DATA_FILE).write_text(text, encoding="utf-8", newline="\n")
+        with world_files.WorldWriter(out, plan, document) if self.world else nullcontext() as world:
+            for image in encoded:
+                # A reader drops a row that is there twice; two regions of one image can share a box.
+                rows = dict.fromkeys(image.rows[: image.regions])
+                path = out / "labels" / image.item.split / f"{image.item.name}.txt"
+                path.write_bytes(b"".join(row + b"\n" for row in rows))
+                if world is not None:
+                    world.add(image, image.rows[image.regions :])
 
     def next_step(self, out: Path) -> str:
         """Ultralytics' own command line."""
+        if self.world:
+            data = shlex.quote(str(out / world_files.DATA_FILE))
+            return f"yolo detect train model=yolov8s-worldv2.pt data={data}"
         suffix = {"detect": "", "segment": "-seg", "obb": "-obb"}[self.task]
         imgsz = " imgsz=1024" if self.task == "segment" else ""
         return f"yolo {self.task} train model=yolo11n{suffix}.pt data={shlex.quote(str(out / DATA_FILE))}{imgsz}"
@@ -116,7 +140,8 @@ class Yolo:
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder, or the one that a data.yaml lies in; docs/findings.md explains the codes."""
-        yield from checks.limited(_check(folder))
+        root = folder if folder.is_dir() else folder.parent
+        yield from checks.limited(chain(_check(folder), world_files.check(root)))
 
     def _coordinates(self, region: Region, image: AnnotatedImage) -> Points:
         """What the row says, in px, shape (points, 2); for `detect` the centre, then the size."""
@@ -139,14 +164,13 @@ class Yolo:
             return [_corner_iou(points * size, corners) for points, corners in zip(read, wanted, strict=True)]
         return [_box_iou(values * size, region) for values, region in zip(read, image.regions, strict=True)]
 
-    def _write_data_yaml(self, out: Path, plan: Plan) -> None:
+    def _data_yaml(self, plan: Plan) -> dict[str, Any]:
         splits: dict[str, str] = {name: f"images/{name}" for name in plan.split_names}
         # Both keys are required; MVTec's own split has no val. No `path`: the folder can then be moved.
         document: dict[str, Any] = {"train": splits["train"], "val": splits.get("val", splits.get("test"))}
         document |= splits
         document["names"] = dict(enumerate(plan.labels.names))
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
-        (out / DATA_FILE).write_text(text, encoding="utf-8", newline="\n")
+        return document
 
 
 FORMAT = Yolo
@@ -351,6 +375,9 @@ def _find_images(
         images += checks.images_below(place)
         if len(images) == known:
             yield Finding("empty-split", f"{split} has no image", str(place), hint="add its images")
+        if place.resolve() != root.resolve() / place.relative_to(root):
+            message = f"{split}: the folder is a link, and labels are looked for beside what it points to"
+            yield Finding("linked-folder", message, str(place), hint="make a folder of it, and link the files in it")
     elif checks.is_file(place):
         yield from _read_list(place, root, images)
         if len(images) == known:
@@ -518,6 +545,11 @@ def _wrong_row(values: list[float], names: dict[int, str] | None) -> Iterator[tu
     if not class_id.is_integer() or class_id < 0 or (names is not None and class_id not in names):
         known = "whole numbers from 0" if names is None else f"0 to {len(names) - 1}"
         yield "unknown-class", f"class {class_id:g}, but classes are {known}"
+    wrong = [value for value in values[1:] if not 0 <= value <= 1]
+    if wrong:
+        more = f", nor are {len(wrong) - 1} more numbers of the row" if len(wrong) > 1 else ""
+        yield "out-of-range", f"{wrong[0]:g} is not from 0 to 1{more}"
+        return
     points = list(zip(values[1::2], values[2::2], strict=True))
     try:
         if count == 4:

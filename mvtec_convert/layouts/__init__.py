@@ -27,8 +27,8 @@ class Layout(Protocol):
         """Whether the folder `root` looks like this layout. Reads folder names only; never raises."""
         ...
 
-    def scan(self, root: Path, report: Callable[[Finding], None]) -> Iterator[Sample]:
-        """Yield every image below `root`; report what does not fit, and go on."""
+    def scan(self, root: Path, report: Callable[[str, Finding], None]) -> Iterator[Sample]:
+        """Yield every image below `root`; report what does not fit, with its category, and go on."""
         ...
 
 
@@ -58,10 +58,10 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
     known = layouts()
     if layout is not None and layout not in known:
         raise SelectionError(f"no layout {layout!r}; there are: {', '.join(known)}")
-    findings: list[Finding] = []
+    findings: dict[str, list[Finding]] = {}
     try:
         name = layout or next((name for name, candidate in known.items() if candidate.matches(root)), None)
-        samples = sorted(known[name].scan(root, findings.append), key=lambda sample: sample.key) if name else []
+        samples = [] if name is None else list(known[name].scan(root, _collector(findings)))
     except OSError as error:
         raise DatasetNotFoundError(
             f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
@@ -72,4 +72,9 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
             path=root,
             hint="give the folder that holds the categories, or one category",
         )
-    return Dataset(root, name, tuple(samples), tuple(findings))
+    samples.sort(key=lambda sample: sample.key)
+    return Dataset(root, name, tuple(samples), {category: tuple(found) for category, found in findings.items()})
+
+
+def _collector(findings: dict[str, list[Finding]]) -> Callable[[str, Finding], None]:
+    return lambda category, finding: findings.setdefault(category, []).append(finding)

@@ -14,6 +14,7 @@ doi 10.1007/s11263-020-01400-4. Licence of the published data: CC BY-NC-SA 4.0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from mvtec_convert.dataset import GOOD, Sample, SplitName
@@ -32,7 +33,7 @@ def matches(root: Path) -> bool:
     return _is_category(root) or any(_is_category(folder) for folder in _folders(root))
 
 
-def scan(root: Path, report: Report) -> Iterator[Sample]:
+def scan(root: Path, report: Callable[[str, Finding], None]) -> Iterator[Sample]:
     """Yield every image with its masks.
 
     Reports `missing-mask` (a defective image without a mask), `orphan-mask` (a mask without an image),
@@ -40,21 +41,26 @@ def scan(root: Path, report: Report) -> Iterator[Sample]:
     `train-defect` (defective images in train) and `bad-name` (a name that a text file cannot hold).
     """
     for category in [root] if _is_category(root) else filter(_is_category, _folders(root)):
-        # A category given as `.` has its name only once resolved.
-        name = category.name or category.resolve().name
-        for split in SPLITS:
-            for folder in _folders(category / split):
-                images = _well_named(folder, report)
-                key = f"{name}/{split}/{folder.name}"
-                if folder.name == GOOD:
-                    yield from (Sample(name, GOOD, split, image, (), f"{key}/{image.name}") for image in images)
-                elif split == "train" and images:
+        # A category given as `.` or `..` has its name only once resolved.
+        name = category.name if category.name not in {"", ".."} else category.resolve().name
+        yield from _scan_category(category, name, partial(report, name))
+
+
+def _scan_category(category: Path, name: str, report: Report) -> Iterator[Sample]:
+    for split in SPLITS:
+        for folder in _folders(category / split):
+            images = _well_named(folder, report)
+            key = f"{name}/{split}/{folder.name}"
+            if folder.name == GOOD:
+                yield from (Sample(name, GOOD, split, image, (), f"{key}/{image.name}") for image in images)
+            elif split == "train":
+                if images:
                     _report_train_defect(folder, report)
-                else:
-                    masks = _pair(images, category / "ground_truth" / folder.name, report)
-                    for image, mask in masks.items():
-                        yield Sample(name, folder.name, split, image, (mask,), f"{key}/{image.name}")
-        _report_orphan_folders(category, report)
+            else:
+                masks = _pair(images, category / "ground_truth" / folder.name, report)
+                for image, mask in masks.items():
+                    yield Sample(name, folder.name, split, image, (mask,), f"{key}/{image.name}")
+    _report_orphan_folders(category, report)
 
 
 def _well_named(folder: Path, report: Report) -> list[Path]:
@@ -94,7 +100,7 @@ def _pair(images: list[Path], folder: Path, report: Report) -> dict[Path, Path]:
             report(Finding("ambiguous-mask", f"{names} claim one image", str(same[0]), hint="keep one of them"))
         else:
             pairs[same[0]] = by_owner[stem][0]
-    for stem in masks.keys() - taken.keys() - owners.keys():
+    for stem in sorted(masks.keys() - taken.keys() - owners.keys()):
         for mask in masks[stem]:
             _report_orphan(mask, report)
     return pairs

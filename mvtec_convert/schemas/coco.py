@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 # Strict: readers compute with what stands there, and "12" or true is no number to them.
 Whole = Annotated[int, Field(strict=True)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Polygon = Annotated[list[Finite], Field(min_length=6, description="x1, y1, x2, y2, ... in px; three points or more")]
+
+
+def _flat(value: object) -> object:
+    """One error for a list of a million things that are no numbers, not a million."""
+    if isinstance(value, list) and not all(type(item) in (int, float) for item in value):
+        raise ValueError("a flat list of numbers is wanted")
+    return value
+
+
+Polygon = Annotated[
+    list[Finite],
+    Field(min_length=6, description="x1, y1, x2, y2, ... in px; three points or more"),
+    BeforeValidator(_flat),
+]
+
+
+# Told apart by a glance at the value, so that an error is about the one that was meant.
+Counts = Annotated[
+    Annotated[list[Annotated[Whole, Field(ge=0)]], BeforeValidator(_flat), Tag("numbers")]
+    | Annotated[str, Tag("text")],
+    Discriminator(lambda value: "numbers" if isinstance(value, list) else "text"),
+]
 
 
 class Rle(BaseModel):
     """Run lengths, column by column, background first; a string where compressed."""
 
     size: tuple[Annotated[Whole, Field(gt=0)], Annotated[Whole, Field(gt=0)]] = Field(description="height, width")
-    counts: str | list[Annotated[Whole, Field(ge=0)]]
-
-
-def _kind(segmentation: Any) -> str:
-    return "polygons" if isinstance(segmentation, list) else "rle"
+    counts: Counts
 
 
 Segmentation = Annotated[
     Annotated[list[Polygon], Tag("polygons")] | Annotated[Rle, Tag("rle")],
-    Discriminator(_kind),
+    Discriminator(lambda value: "polygons" if isinstance(value, list) else "rle"),
     Field(description="polygons that together are the instance, or run lengths; empty where there is only a box"),
 ]
 

@@ -1,0 +1,336 @@
+"""SA-Co's annotation files, for evaluating models that are asked in words: SAM 3 and what is compared with it.
+
+    annotations/saco_{train,val}.json
+    images/{train,val}/<name>.png       `file_name` is relative to `images`
+
+One row of `images` is one question, an image and a phrase (`text_input`), numbered by `queried_category`; a row without
+annotations is a negative: the phrase means nothing on that image. Boxes (`x, y, width, height`) and `area`, the number
+of mask pixels, are shares of the image's; masks are compressed RLE in px. `category_id` is always 1.
+
+A defective image is asked for its own defect, and as negatives for the other defects of its category; a good one for
+all of them. MVTec AD's `combined` shows several defects at once: such an image has no negatives, and its phrase is
+asked as a negative of good images alone.
+
+Sources, in github.com/facebookresearch/sam3: scripts/eval/gold/README.md, "Annotation format"; the loader
+`SAM3_EVAL_API_FROM_JSON_NP` in sam3/train/data/coco_json_loaders.py, which reads the rows but no annotation, so that it
+evaluates only; `CGF1Evaluator` in sam3/eval/cgf1_eval.py, which reads both, and leaves rows out whose
+`is_instance_exhaustive` is 0. What `categories` holds in the published files is not documented; here it is one, 1.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+from pycocotools import mask as coco_mask
+
+from mvtec_convert import checks, coco_checks, coco_file
+from mvtec_convert.checks import JsonFile
+from mvtec_convert.coco_checks import Problem
+from mvtec_convert.coco_file import CocoWriter
+from mvtec_convert.dataset import SplitName
+from mvtec_convert.findings import Finding
+from mvtec_convert.formats import Encoded
+from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.labels import LabelMap
+from mvtec_convert.plan import Item, Plan
+from mvtec_convert.regions import AnnotatedImage, Region
+from mvtec_convert.rle import Rle, bounding_box, run_lengths
+from mvtec_convert.schemas import coco
+from mvtec_convert.schemas.saco import Annotation, Row
+
+CATEGORY = {"id": 1, "name": "object"}
+
+SEVERAL_DEFECTS = {"combined"}
+"""Defect types whose images show other defect types of the category as well."""
+
+ROUNDING = 1.0  # px that a box may differ from the extent of its mask
+ABOVE_ONE = 1e-4  # shares rounded to single precision may be above 1
+
+
+@dataclass(frozen=True, slots=True)
+class SaCo:
+    """The format; it has no options."""
+
+    name: ClassVar[str] = "saco"
+
+    @property
+    def judge(self) -> str:
+        """Who reads the regions back."""
+        return coco_file.JUDGE
+
+    def image_path(self, item: Item) -> str:
+        """`images/<split>/<name>.<suffix>`."""
+        return f"images/{_file_name(item)}"
+
+    def refuse(self, plan: Plan) -> None:
+        """SA-Co holds any plan."""
+
+    def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
+        """One annotation a region, without its ids: these follow from what comes before."""
+        rows = tuple(orjson.dumps(_annotation(region, image)) for region in image.regions)
+        return Encoded(item, image.width, image.height, len(rows), rows, coco_file.fidelity(rows, image))
+
+    def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
+        """One file a split, one record a line."""
+        questions = _Questions(plan)
+        with ExitStack() as stack:
+            files = {
+                split: stack.enter_context(CocoWriter(out / _annotations(split), [CATEGORY]))
+                for split in plan.split_names
+            }
+            for image in encoded:
+                for phrase in questions.of(image.item):
+                    record = {
+                        "file_name": _file_name(image.item),
+                        "text_input": phrase,
+                        "width": image.width,
+                        "height": image.height,
+                        "queried_category": questions.number(phrase),
+                        "is_instance_exhaustive": 1,
+                        "is_pixel_exhaustive": 1,
+                    }
+                    is_positive = phrase in image.item.phrases[:1]
+                    files[image.item.split].add(record, image.rows if is_positive else ())
+
+    def next_step(self, out: Path) -> str:
+        """The evaluator of SAM 3's repository; it takes any model's predictions in COCO's results format."""
+        annotations = shlex.quote(str(out / "annotations" / "saco_SPLIT.json"))
+        return f"python scripts/eval/standalone_cgf1.py --pred_file PREDICTIONS.json --gt_files {annotations}"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Files that speak of `text_input`."""
+        return bool(_annotation_files(folder))
+
+    @classmethod
+    def check(cls, folder: Path) -> Iterator[Finding]:
+        """Check a dataset folder, or one annotation file; the codes are explained in docs/findings.md."""
+        yield from checks.limited(_check(folder))
+
+
+FORMAT = SaCo
+
+
+class _Questions:
+    """Which phrases an image is asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        members = sorted({member for label in plan.labels.classes for member in label.members})
+        self._phrases = {member: plan.phrases.of(*member)[0] for member in members}
+        self._numbers = {phrase: str(i) for i, phrase in enumerate(dict.fromkeys(self._phrases.values()))}
+
+    def number(self, phrase: str) -> str:
+        """The same for the same phrase in the whole export."""
+        return self._numbers[phrase]
+
+    def of(self, item: Item) -> list[str]:
+        """All phrases of the category that have an answer; of all categories where it has none of its own."""
+        category, defect = item.sample.category, item.sample.defect_type
+        if item.class_id is None:
+            own = [phrase for member, phrase in self._phrases.items() if member[0] == category]
+            return list(dict.fromkeys(own or self._phrases.values()))
+        if defect in SEVERAL_DEFECTS:
+            return [item.phrases[0]]
+        return list(
+            dict.fromkeys(
+                phrase
+                for (other, other_defect), phrase in self._phrases.items()
+                if other == category and (other_defect not in SEVERAL_DEFECTS or phrase == item.phrases[0])
+            )
+        )
+
+
+def _file_name(item: Item) -> str:
+    return f"{item.split}/{item.file_name}"
+
+
+def _annotations(split: SplitName) -> str:
+    return f"annotations/saco_{split}.json"
+
+
+def _annotation(region: Region, image: AnnotatedImage) -> dict[str, Any]:
+    x, y, width, height = region.bbox
+    rle = run_lengths(region, image.height, image.width)
+    return {
+        "source": "manual",
+        "area": region.area / (image.width * image.height),
+        "bbox": [x / image.width, y / image.height, width / image.width, height / image.height],
+        "segmentation": {"counts": rle["counts"].decode(), "size": rle["size"]},
+        "category_id": CATEGORY["id"],
+        "iscrowd": 0,
+    }
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    """The annotation files of a folder (or the one file given); a damaged one in the right place still counts."""
+    if checks.is_file(folder):
+        return [folder] if _says_saco(folder) else []
+    found = [path for pattern in ("annotations/*.json", "*.json") for path in sorted(folder.glob(pattern))]
+    return [path for path in found if path.name.startswith("saco_") or _says_saco(path)]
+
+
+def _says_saco(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return coco_checks.SACO_KEY in file.read(1 << 16)
+    except OSError:
+        return False
+
+
+def _check(folder: Path) -> Iterator[Finding]:
+    files = _annotation_files(folder)
+    if not files:
+        hint = "it should lie in annotations/, its images with a text_input each"
+        yield Finding("no-annotation-file", "no JSON file with images and phrases", str(folder), hint=hint)
+    root = folder if folder.is_dir() else folder.parent
+    root = root.parent if root.name == "annotations" else root
+    images: dict[str, list[Path]] = {}
+    for path in files:
+        file = checks.open_json(path, "see `mvtec-convert schema saco` for the form")
+        if isinstance(file, Finding):
+            yield file
+            continue
+        wrong = coco_checks.not_coco(file)
+        if wrong:
+            yield from file.schema_findings([wrong])
+            continue
+        yield from _check_file(file, root, images.setdefault(path.stem, []))
+    yield from checks.shared_images(images)
+
+
+def _check_file(file: JsonFile, root: Path, image_paths: list[Path]) -> Iterator[Finding]:
+    rows: list[tuple[int, Row]] = []
+    annotations: list[tuple[int, Annotation]] = []
+    categories: list[tuple[int, coco.Category]] = []
+    yield from coco_checks.read_records(file, "images", Row, rows)
+    yield from coco_checks.read_records(file, "annotations", Annotation, annotations)
+    yield from coco_checks.read_records(file, "categories", coco.Category, categories)
+    yield from _check_images(file, root, rows, image_paths)
+    yield from _check_questions(file, rows)
+    yield from _check_annotations(file, rows, annotations)
+    if not file.document["images"]:
+        yield file.finding("empty-split", f"{file.path.stem} has no row", hint="add its images")
+    answered = {annotation.image_id for _, annotation in annotations}
+    if not file.document["annotations"]:
+        hint = "fine if all its images are meant to be good"
+        yield file.finding("no-annotations", f"{file.path.stem} has no annotation at all", None, 0, "warning", hint)
+    elif all(row.id in answered for _, row in rows):
+        hint = "ask good images too, and images for what is not on them"
+        message = "every row has an annotation: nothing tells a model that finds too much from a good one"
+        yield file.finding("no-negatives", message, None, 0, "warning", hint)
+
+
+def _check_images(
+    file: JsonFile, root: Path, rows: list[tuple[int, Row]], image_paths: list[Path]
+) -> Iterator[Finding]:
+    """File names, files and sizes, of each image once; adds the files to `image_paths`."""
+    usual = (root / "images", root, file.path.parent, root / "images" / file.path.stem)
+    folder = coco_checks.images_folder(usual, list(dict.fromkeys(row.file_name for _, row in rows)))
+    told: set[tuple[str, int, int]] = set()
+    for i, row in rows:
+        image = (row.file_name, row.width, row.height)
+        if image in told:
+            continue
+        told.add(image)
+        wrong = coco_checks.wrong_name(row.file_name)
+        if wrong is not None:
+            code, message, severity, hint = wrong
+            yield file.finding(code, message, "images", i, severity, hint)
+            continue
+        image_paths.append(folder / row.file_name)
+        yield from checks.image(folder / row.file_name, (row.width, row.height))
+
+
+def _check_questions(file: JsonFile, rows: list[tuple[int, Row]]) -> Iterator[Finding]:
+    """Phrases, their numbers, and whether each is asked once."""
+    first: dict[tuple[str, str], int] = {}
+    numbers: dict[str, int] = {}
+    phrases: dict[int, str] = {}
+    for i, row in rows:
+        question = (row.file_name, row.text_input)
+        if first.setdefault(question, i) != i:
+            message = f"{row.file_name} is asked for {row.text_input!r} by images[{first[question]}] as well"
+            yield file.finding("duplicate-row", message, "images", i, hint="ask once, with all annotations")
+        if row.text_input not in numbers:
+            for code, message, severity, hint in coco_checks.wrong_prompt(row.text_input):
+                yield file.finding(code, message, "images", i, severity, hint)
+        number = int(row.queried_category)
+        if numbers.setdefault(row.text_input, number) != number:
+            message = f"{row.text_input!r} has the numbers {numbers[row.text_input]} and {number}"
+            yield file.finding(
+                "phrase-number", message, "images", i, "warning", "give each phrase one queried_category"
+            )
+        elif phrases.setdefault(number, row.text_input) != row.text_input:
+            message = f"the number {number} means {phrases[number]!r} and {row.text_input!r}"
+            yield file.finding("phrase-number", message, "images", i, "warning", "give each phrase its own number")
+        if not row.is_instance_exhaustive:
+            message = "not every instance is annotated, so the evaluator leaves the row out"
+            hint = "annotate them all and set is_instance_exhaustive to 1"
+            yield file.finding("not-exhaustive", message, "images", i, "warning", hint)
+
+
+def _check_annotations(
+    file: JsonFile, rows: list[tuple[int, Row]], annotations: list[tuple[int, Annotation]]
+) -> Iterator[Finding]:
+    by_id = {row.id: row for _, row in rows}
+    ids = {key: _ids(file.document[key]) for key in ("images", "categories")}
+    for i, annotation in annotations:
+        found = list(_references(annotation, ids["images"], ids["categories"]))
+        row = by_id.get(annotation.image_id)
+        if row is not None and row.width * row.height <= MAX_PIXELS:
+            found += _wrong_geometry(annotation, row)
+        for code, message, severity, hint in found:
+            yield file.finding(code, message, "annotations", i, severity, hint)
+
+
+def _ids(records: list[Any]) -> Counter[int]:
+    """The ids of all records, also of those with something else wrong, which were told already."""
+    return Counter(r["id"] for r in records if isinstance(r, dict) and isinstance(r.get("id"), int))
+
+
+def _references(annotation: Annotation, rows: Counter[int], categories: Counter[int]) -> Iterator[Problem]:
+    if annotation.image_id not in rows:
+        yield "unknown-image", f"no row has id {annotation.image_id}", "error", "mend image_id, or add the row"
+    if annotation.category_id not in categories:
+        message = f"no category has id {annotation.category_id}, so the evaluator does not see the annotation"
+        yield "unknown-category", message, "error", "set category_id to 1, and list that category"
+    if annotation.iscrowd:
+        message = "iscrowd is 1: whatever lies in it counts as found"
+        yield "crowd", message, "warning", "set iscrowd to 0, unless it really is a crowd"
+
+
+def _wrong_geometry(annotation: Annotation, row: Row) -> Iterator[Problem]:
+    """Box, mask, and whether they and the area agree."""
+    x, y, width, height = annotation.bbox
+    if min(x, y) < -ABOVE_ONE or max(x + width, y + height, annotation.area) > 1 + ABOVE_ONE:
+        message = f"bbox {coco_checks.short(annotation.bbox)} or area {annotation.area:g} is no share of the image"
+        yield "not-normalised", message, "error", "divide px by the image's width and height, and area by both"
+        return
+    rle = annotation.segmentation
+    wrong = coco_checks.wrong_rle(rle.size, rle.counts, row)
+    if wrong is not None:
+        yield wrong
+        return
+    mask: Rle = {"size": list(rle.size), "counts": rle.counts.encode()}
+    pixels, box = int(coco_mask.area(mask)), bounding_box(mask)
+    if box is None:
+        yield "empty-segmentation", "the mask covers no pixel", "error", "remove the annotation, or redraw it"
+        return
+    area = annotation.area * row.width * row.height
+    if abs(area - pixels) >= 1:
+        message = f"area is {area:.1f} px, the mask has {pixels} pixels"
+        yield "area", message, "error", "write the number of mask pixels, divided by the image's"
+    scaled = (x * row.width, y * row.height, width * row.width, height * row.height)
+    if max(abs(a - b) for a, b in zip(scaled, box, strict=True)) > ROUNDING:
+        message = f"bbox is {coco_checks.short(scaled)} px, the mask's extent {coco_checks.short(box)}"
+        yield "box-and-mask", message, "error", "compute the box from the mask"
