@@ -46,7 +46,8 @@ def network(classes: int, weights: str | None, size: int) -> MaskRCNN:
     """Mask R-CNN for so many classes, background included."""
     if weights is None:
         backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
-        return MaskRCNN(backbone, classes, min_size=size, max_size=2 * size)
+        fewer = {"rpn_post_nms_top_n_train": 100, "box_batch_size_per_image": 32}  # regions looked at; for speed
+        return MaskRCNN(backbone, classes, min_size=size, max_size=2 * size, **fewer)
     model = maskrcnn_resnet50_fpn(weights=weights, min_size=size, max_size=2 * size)
     box, mask = model.roi_heads.box_predictor, model.roi_heads.mask_predictor
     model.roi_heads.box_predictor = FastRCNNPredictor(box.cls_score.in_features, classes)
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder written by mvtec-convert coco; without it, the sample")
     parser.add_argument("--weights", help="COCO_V1 for torchvision's, trained on COCO; without it, random ones")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--min-size", type=int, default=128, help="px of the shorter side; 800 is torchvision's own")
+    parser.add_argument("--min-size", type=int, default=96, help="px of the shorter side; 800 is torchvision's own")
     parser.add_argument("--batch", type=int, default=4)
     args = parser.parse_args()
     torch.manual_seed(0)

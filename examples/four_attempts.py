@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from torchvision.models import get_model
 
@@ -139,6 +140,9 @@ def learn(attempt: Attempt, args: argparse.Namespace, images: torch.Tensor, labe
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+    if attempt.network is not frozen:
+        # So few steps leave the running means of batch normalisation behind the weights: one pass sets them right.
+        update_bn(loader, network, DEVICE)
     return network.eval()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +101,25 @@ def test_keyhole_polygons_run_on_integer_corners_along_pixel_edges(mask: Mask, r
             x0, y0, width, height = region.bbox
             assert (ring >= (x0, y0)).all()
             assert (ring <= (x0 + width, y0 + height)).all()
+
+
+def unit_edges(ring: Ring) -> Counter[tuple[int, int, bool]]:
+    """How often the ring runs along each pixel edge: (x, y, upright) of its upper left end."""
+    walked: Counter[tuple[int, int, bool]] = Counter()
+    for (x, y), (dx, dy) in zip(ring.tolist(), steps(ring).tolist(), strict=True):
+        walked.update((x, y + i, True) for i in range(min(dy, 0), max(dy, 0)))
+        walked.update((x + i, y, False) for i in range(min(dx, 0), max(dx, 0)))
+    return walked
+
+
+@given(ANY_DEFECT)
+def test_bridges_run_there_and_back_inside_the_region_and_never_through_a_hole(mask: Mask) -> None:
+    inside = np.pad(mask, 1)
+    walked = sum((unit_edges(ring) for ring in keyhole_polygons(only(mask))), Counter())
+    for (x, y, upright), times in walked.items():
+        here, before = inside[y + 1, x + 1], inside[y + 1, x] if upright else inside[y, x + 1]
+        assert here or before, "an edge with the region on neither side"
+        assert times % 2 == (here != before)
 
 
 @given(ANY_DEFECT)
@@ -299,11 +320,13 @@ def test_an_oriented_box_covers_every_pixel_corner(mask: Mask) -> None:
 
 @given(ANY_DEFECT)
 def test_an_oriented_box_is_a_rectangle_inside_the_image_clockwise_on_screen(mask: Mask) -> None:
-    height, width = mask.shape
-    box = oriented_box(only(mask), height, width)
+    assert_rectangle_inside(oriented_box(only(mask), *mask.shape), mask.shape)
+
+
+def assert_rectangle_inside(box: npt.NDArray[np.float64], shape: tuple[int, ...]) -> None:
     assert box.shape == (4, 2)
     assert (box >= 0).all()
-    assert (box <= (width, height)).all()
+    assert (box <= (shape[1], shape[0])).all()
     sides = np.roll(box, -1, axis=0) - box
     for side, after in zip(sides, np.roll(sides, -1, axis=0), strict=True):
         assert abs(side @ after) <= 1e-4 * np.hypot(*side) * np.hypot(*after)
@@ -339,6 +362,18 @@ def test_a_rotated_rectangle_has_its_own_angle(degrees: float, size: tuple[int, 
     found = np.rad2deg(np.arctan2(y, x)) % 180
     assert min(abs(found - degrees), 180 - abs(found - degrees)) < 1.5
     assert sorted(np.hypot(*sides.T)) == pytest.approx([short, short, long, long], abs=2.5)
+
+
+@pytest.mark.parametrize("quarter_turns", range(4))
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_slanted_region_that_touches_one_border_has_a_whole_rectangle_inside_the_image(
+    quarter_turns: int, flip: bool
+) -> None:
+    mask = np.zeros((60, 50), np.uint8)
+    for i in range(30):
+        mask[10 + i : 13 + i, i] = 1
+    mask = np.ascontiguousarray(np.rot90(np.fliplr(mask) if flip else mask, quarter_turns))
+    assert_rectangle_inside(oriented_box(only(mask), *mask.shape), mask.shape)
 
 
 def test_near_the_border_the_box_is_the_upright_one_where_no_other_fits() -> None:

@@ -160,6 +160,14 @@ def test_merge_distance_is_from_centre_to_centre_and_includes_its_limit(gap: tup
     assert len(find_regions(mask, RegionOptions(merge_distance=far - 0.01))) == 2
 
 
+def test_merge_distance_is_that_of_the_nearest_pixels_where_boxes_overlap() -> None:
+    mask = np.zeros((12, 12), np.uint8)
+    mask[:, 0] = mask[11] = 1
+    mask[8, 3:8] = mask[1:8, 7] = 1
+    assert len(find_regions(mask, RegionOptions(merge_distance=2.99))) == 2
+    assert len(find_regions(mask, RegionOptions(merge_distance=3))) == 1
+
+
 def test_merging_goes_on_from_region_to_region() -> None:
     mask = np.zeros((1, 30), np.uint8)
     mask[0, [0, 3, 6, 9, 20]] = 1

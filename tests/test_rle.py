@@ -189,6 +189,13 @@ def test_a_number_cut_in_its_middle_is_named() -> None:
         assert unsound(mask.shape, sound[:at]) == "compressed run lengths that stop in the middle of a number"
 
 
+@pytest.mark.parametrize("groups", [6, 7, 12, 13, 30])
+def test_numbers_written_longer_than_any_run_are_named(groups: int) -> None:
+    # 20 in five bits and zeros ever after: right as a number, but pycocotools shifts them beyond its integers.
+    overlong = chr(48 + (20 | 32)) + "P" * (groups - 1) + "0"
+    assert unsound((4, 5), overlong) == "not compressed run lengths"
+
+
 @given(defects())
 def test_every_true_beginning_of_sound_text_is_unsound(mask: Mask) -> None:
     sound = text(mask)
