@@ -35,7 +35,8 @@ PROOFS = [
         "command": "mvtec-convert yolo --task segment --world",
         "reader": "Ultralytics' `GroundingDataset` and `WorldTrainerFromScratch`",
         "package": "ultralytics",
-        "loses": "images without a defect, which this reader leaves out; 101 of 101 masks are exact, boxes within 0.004 px",
+        "loses": "images without a defect, which this reader leaves out; 101 of 101 masks are exact, boxes within "
+        "0.004 px",
     },
     {
         "target": "YOLO-World of AILab-CVC",
@@ -67,10 +68,10 @@ def phrase_of(name: str) -> str:
     return built_in().of(category, rest.rpartition("_")[0])[0]
 
 
-def grounding(folder: Path, split: str, task: str) -> GroundingDataset:
+def grounding(folder: Path, split: str, task: str, imgsz: int = 320) -> GroundingDataset:
     return GroundingDataset(
         img_path=str(folder / "images" / split), json_file=str(folder / "world" / f"grounding_{split}.json"),
-        task=task, imgsz=320, augment=False, hyp=settings(),
+        task=task, imgsz=imgsz, augment=False, hyp=settings(),
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def test_both_splits_hold_all(world):
 
 
 def test_the_official_loader_would_find_phrase_and_box_of_each_region(world, truth):
-    """As `YOLOv5MixedGroundingDataset.parse_data_info` goes about it: spans of the caption, joined; boxes by corners."""
+    """As `YOLOv5MixedGroundingDataset.parse_data_info` goes about it: spans of the caption, joined; boxes."""
     regions = 0
     for split in ("train", "val"):
         coco = load_coco(world / "world" / f"grounding_{split}.json")
@@ -152,8 +153,7 @@ def random_words(model: WorldModel, phrases: list[str], *_: Any, **__: Any) -> t
 
 
 def test_a_world_model_takes_optimisation_steps_on_grounded_images(world):
-    dataset = grounding(world, "train", "detect")
-    dataset.imgsz = 96
+    dataset = grounding(world, "train", "detect", imgsz=96)
     phrases = sorted(dataset.category_names)
     batch = dataset.collate_fn([without_texts(dataset, index, phrases) for index in range(0, 40, 5)])
     torch.manual_seed(0)
