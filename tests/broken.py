@@ -129,13 +129,18 @@ def verify(case: Case, folder: Path, format: str) -> None:
 
 @cache
 def documented() -> dict[str, set[tuple[str, str]]]:
-    """(code, severity) of every row of docs/findings.md, by the heading of its section, as a format is called."""
+    """(code, severity) of every row of docs/findings.md, by the heading of its section, as a format is called.
+
+    A section that refers to others has their rows too.
+    """
     found: dict[str, set[tuple[str, str]]] = {}
+    refers: dict[str, list[str]] = {}
     for section in re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z, ]+) \|", section, re.MULTILINE)
         heading = re.sub(r"\W", "", section.splitlines()[0]).lower()
         found[heading] = {(code, severity) for code, both in rows for severity in both.split(", ")}
-    return found
+        refers[heading] = [link.replace("-", "") for link in re.findall(r"\(#([\w-]+)\)", section)]
+    return {heading: rows.union(*(found[other] for other in refers[heading])) for heading, rows in found.items()}
 
 
 # --- edits -----------------------------------------------------------------------------------------------------------

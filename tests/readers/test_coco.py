@@ -21,7 +21,7 @@ from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 import mvtec_convert as mc
 from tests.exports import extent, load_coco, regions_of, same_regions, true_masks
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # a second one only waits where the machine has other work
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "finetune_maskrcnn.py"
 CLASSES = ["color", "cut", "hole", "metal_contamination", "thread"]
@@ -144,10 +144,10 @@ def example():
 def test_mask_r_cnn_learns_from_it(example, carpet, tmp_path):
     mc.to_coco(carpet, tmp_path / "out")
     torch.manual_seed(0)
-    train = Subset(example.split(tmp_path / "out", "train"), [0, 6, 11, 14])
-    batches = DataLoader(train, 4, collate_fn=example.batch_of)
-    targets = next(iter(batches))[1]
-    assert min(len(target["boxes"]) for target in targets) == 0, "one good image is among them"
+    train = example.split(tmp_path / "out", "train")
+    is_good = [not train.coco.imgToAnns[image_id] for image_id in train.ids]
+    batches = DataLoader(Subset(train, [0, 1, 2, is_good.index(True)]), 4, collate_fn=example.batch_of)
+    assert [len(target["boxes"]) > 0 for target in next(iter(batches))[1]] == [True, True, True, False]
     model = example.network(1 + len(CLASSES), None, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9, weight_decay=0.0005)
     losses = [example.run(model, batches, "cpu", optimizer) for _ in range(6)]

@@ -83,8 +83,10 @@ def export(sample_root, tmp_path_factory) -> Path:
 
 
 def questions(folder: Path, split: str) -> list[dict[str, Any]]:
-    """One for each image and each phrase, as `COCO_FROM_JSON` of facebookresearch/sam3 asks: image, text, boxes (corners,
-    px), and the union of the masks (height, width)."""
+    """One for each image and each phrase, as `COCO_FROM_JSON` of facebookresearch/sam3 asks.
+
+    Image, text, boxes (corners, px), and the union of the masks (height, width).
+    """
     content = json.loads((folder / split / "_annotations.coco.json").read_text())
     found = []
     for record in content["images"]:
@@ -161,10 +163,10 @@ def test_a_small_sam_3_learns_from_it(export, processor):
     assert masks.flatten(1).max(1).values.tolist() == [1, 1, 1, 0], "masks for a loss are 0 and 1"
     inputs = {key: read[key] for key in ("pixel_values", "input_ids", "attention_mask")}
     model = tiny_model(len(processor.tokenizer)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
     losses = []
-    for _ in range(12):
+    for _ in range(20):
         out = model(**inputs)
         loss = loss_of(out.semantic_seg, masks) + loss_of(out.presence_logits, presence)
         optimizer.zero_grad()

@@ -15,12 +15,11 @@ from ultralytics import YOLOWorld
 from ultralytics.data.dataset import GroundingDataset, YOLOMultiModalDataset
 from ultralytics.models.yolo.world.train_world import WorldTrainerFromScratch
 from ultralytics.nn.tasks import WorldModel
-from ultralytics.utils.loss import v8DetectionLoss
 
 import mvtec_convert as mc
 from mvtec_convert.phrases import built_in
 from tests.exports import extent, load_coco, regions_of, true_masks
-from tests.readers.ultralytics_reader import PLAIN, SMALL, dataset_of, fell, names_of, sample_of, settings, train
+from tests.readers.ultralytics_reader import PLAIN, dataset_of, fell, names_of, sample_of, settings, train
 
 PROOFS = [
     {
@@ -68,10 +67,10 @@ def phrase_of(name: str) -> str:
     return built_in().of(category, rest.rpartition("_")[0])[0]
 
 
-def grounding(folder: Path, split: str, task: str, imgsz: int = 320) -> GroundingDataset:
+def grounding(folder: Path, split: str, task: str) -> GroundingDataset:
     return GroundingDataset(
         img_path=str(folder / "images" / split), json_file=str(folder / "world" / f"grounding_{split}.json"),
-        task=task, imgsz=imgsz, augment=False, hyp=settings(),
+        task=task, imgsz=320, augment=False, hyp=settings(),
     )  # fmt: skip
 
 
@@ -152,35 +151,6 @@ def random_words(model: WorldModel, phrases: list[str], *_: Any, **__: Any) -> t
     return torch.nn.functional.normalize(vectors, dim=1)[None]
 
 
-def test_a_world_model_takes_optimisation_steps_on_grounded_images(world):
-    dataset = grounding(world, "train", "detect", imgsz=96)
-    phrases = sorted(dataset.category_names)
-    batch = dataset.collate_fn([without_texts(dataset, index, phrases) for index in range(0, 40, 5)])
-    torch.manual_seed(0)
-    model = WorldModel("yolov8n-worldv2.yaml", nc=len(phrases), verbose=False).train()
-    model.args = settings()
-    model.criterion = v8DetectionLoss(model)
-    batch["txt_feats"] = random_words(model, phrases).expand(8, -1, -1)
-    batch["img"] = batch["img"].float() / 255
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(8):
-        loss = model(batch)[0].sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert fell(losses), losses
-
-
-def without_texts(dataset: GroundingDataset, index: int, phrases: list[str]) -> dict[str, Any]:
-    """One image, its classes numbered by `phrases` instead of by itself."""
-    sample = dataset[index]
-    texts = [text for (text,) in sample.pop("texts")]
-    sample["cls"] = torch.tensor([[float(phrases.index(texts[int(i)]))] for i in sample["cls"].ravel()])
-    return sample
-
-
 def test_the_trainer_learns_with_phrases_for_names(carpet, tmp_path, monkeypatch):
     monkeypatch.setattr(WorldModel, "get_text_pe", random_words)
     mc.to_yolo(carpet, tmp_path / "out", world=True)
@@ -199,8 +169,9 @@ def test_the_trainer_from_scratch_mixes_labels_and_grounding(carpet, tmp_path, m
     labelled = str(out / "data_world.yaml")
     data = {"train": {"yolo_data": [labelled], "grounding_data": [grounded]}, "val": {"yolo_data": [labelled]}}
     seen = []
-    model = YOLOWorld("yolov8n-worldv2.yaml")
-    model.add_callback("on_train_start", lambda trainer: seen.append(len(trainer.train_loader.dataset)))
-    options = {**SMALL, **PLAIN, "epochs": 1, "project": str(tmp_path / "runs"), "name": "run"}
-    model.train(data=data, trainer=WorldTrainerFromScratch, **options)
+    losses = train(
+        "yolov8n-worldv2.yaml", data, tmp_path / "runs", YOLOWorld, trainer=WorldTrainerFromScratch,
+        on_train_start=lambda trainer: seen.append(len(trainer.train_loader.dataset)),
+    )  # fmt: skip
     assert seen == [28 + 17]
+    assert fell(losses), losses

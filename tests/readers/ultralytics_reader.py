@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ os.environ.setdefault("YOLO_OFFLINE", "true")
 
 import numpy as np
 import torch
-from ultralytics import YOLO
+from ultralytics import YOLO, YOLOWorld
 from ultralytics.cfg import get_cfg
 from ultralytics.data.augment import Format
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset, load_dataset_cache_file
+from ultralytics.engine.trainer import BaseTrainer
 
 torch.set_num_threads(2)
 
@@ -65,10 +67,21 @@ def scan(labels: Path) -> tuple[tuple[int, ...], list[str]]:
     return cache["results"], cache["msgs"]
 
 
-def train(model: str, data: Path, runs: Path, kind: type[YOLO] = YOLO, epochs: int = 6, **options: Any) -> list[float]:
+def train(
+    model: str,
+    data: Path | dict[str, Any],
+    runs: Path,
+    kind: type[YOLO] | type[YOLOWorld] = YOLO,
+    trainer: type[BaseTrainer] | None = None,
+    on_train_start: Callable[[BaseTrainer], None] | None = None,
+    epochs: int = 6,
+) -> list[float]:
     """Train from random weights; the sum of all losses after each epoch."""
     net = kind(model)
-    net.train(data=str(data), epochs=epochs, project=str(runs), name="run", **{**SMALL, **PLAIN, **options})
+    if on_train_start is not None:
+        net.add_callback("on_train_start", on_train_start)
+    place = {"data": data if isinstance(data, dict) else str(data), "project": str(runs), "name": "run"}
+    net.train(trainer=trainer, epochs=epochs, **place, **SMALL, **PLAIN)
     with (runs / "run" / "results.csv").open(encoding="utf-8") as file:
         rows = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     losses = [sum(value for key, value in row.items() if key.startswith("train/")) for row in rows]
