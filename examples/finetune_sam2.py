@@ -33,13 +33,14 @@ def tiny() -> tuple[Sam2Model, Sam2Processor]:
                 "patch_kernel_size": [3, 3], "patch_stride": [2, 2], "patch_padding": [1, 1],
                 "blocks_per_stage": [1, 1, 2], "embed_dim_per_stage": [16, 32, 64],
                 "num_attention_heads_per_stage": [1, 2, 2], "window_size_per_stage": [4, 4, 4],
-                "num_query_pool_stages": 2, "global_attention_blocks": [3],
+                "num_query_pool_stages": 2, "global_attention_blocks": [3], "initializer_range": 0.2,
             },
             "backbone_channel_list": [64, 32, 16], "backbone_feature_sizes": [[48, 48], [24, 24], [12, 12]],
-            "fpn_hidden_size": 64, "fpn_top_down_levels": [1, 2],
+            "fpn_hidden_size": 32, "fpn_top_down_levels": [1, 2],
         },
-        prompt_encoder_config={"image_size": 96, "patch_size": 8, "hidden_size": 64},
-        mask_decoder_config={"hidden_size": 64, "mlp_dim": 128, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+        prompt_encoder_config={"image_size": 96, "patch_size": 8, "hidden_size": 32},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+        initializer_range=0.05,
     )  # fmt: skip
     return Sam2Model(config), Sam2Processor(Sam2ImageProcessor(size={"height": 96, "width": 96}))
 
@@ -95,7 +96,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", help="for example facebook/sam2.1-hiera-tiny, -small or -large")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--learning-rate", type=float, help="1e-5 with --weights, else 2e-3")
+    parser.add_argument("--learning-rate", type=float, help="1e-5 with --weights, else 3e-3")
     args = parser.parse_args()
     torch.manual_seed(0)
     pretrained = args.weights and (Sam2Model.from_pretrained(args.weights), Sam2Processor.from_pretrained(args.weights))
@@ -115,7 +116,7 @@ def main() -> None:
         )
 
     before = {prompt: mean_iou(model, processor, val, prompt) for prompt in ("boxes", "points")}
-    rate = args.learning_rate or (1e-5 if args.weights else 2e-3)
+    rate = args.learning_rate or (1e-5 if args.weights else 3e-3)
     optimizer = torch.optim.AdamW(model.mask_decoder.parameters(), lr=rate, weight_decay=0)
     losses = []
     for _ in range(args.epochs):

@@ -89,7 +89,7 @@ def test_coco_boxes_and_areas_are_the_pixels_and_it_scores_one_against_itself(da
             assert (tmp_path / "out" / "images" / file.stem.removeprefix("instances_") / image["file_name"]).is_file()
 
 
-@pytest.mark.parametrize("iou", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("iou", [0.8, 0.95])
 def test_simplified_polygons_keep_the_iou_under_pycocotools(dataset, truth, tmp_path, iou):
     summary = mc.to_coco(dataset, tmp_path / "out", simplify=iou)
     masks = exports.coco_masks(tmp_path / "out")

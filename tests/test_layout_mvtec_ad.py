@@ -216,18 +216,19 @@ JUNK = [".DS_Store", ".hidden.png", "._000.png", "._000_mask.png", "Thumbs.db", 
 def test_hidden_files_and_what_archivers_leave_behind_are_passed_over(tmp_path: Path) -> None:
     complete(tmp_path)
     clean = load(tmp_path)
-    places = ["", "carpet", "carpet/train", "carpet/train/good", "carpet/test", "carpet/test/hole"]
+    places = [".", "carpet", "carpet/train", "carpet/train/good", "carpet/test", "carpet/test/hole"]
     places += ["carpet/ground_truth", "carpet/ground_truth/hole"]
     for place in places:
-        make_tree(tmp_path, {place: JUNK, f"{place}/__MACOSX/test/hole": ["._000.png", "000.png"]})
-        make_tree(tmp_path, {f"{place}/.ipynb_checkpoints/test/hole": ["000.png"]})
+        make_tree(tmp_path, {place: JUNK})
+        for folder in ("__MACOSX", ".ipynb_checkpoints"):
+            make_tree(
+                tmp_path, dict.fromkeys([f"{place}/{folder}", f"{place}/{folder}/test/hole"], "._000.png 000.png")
+            )
     assert load(tmp_path) == clean
 
 
 def test_a_copy_of_the_tree_for_macos_is_no_category(tmp_path: Path) -> None:
-    complete(tmp_path)
-    complete(tmp_path / "__MACOSX")
-    complete(tmp_path, [".trash"])
+    complete(tmp_path, ["carpet", "__MACOSX", ".trash"])
     assert load(tmp_path).categories == ("carpet",)
 
 
@@ -386,7 +387,7 @@ NAMES = st.text("abc01 -_.\u00e9\u7f3a", min_size=1, max_size=6).filter(lambda n
 FOLDERS = st.sampled_from(["train/good", "test/good", "test/hole", "test/cut"])
 
 
-@given(files=st.lists(st.tuples(st.sampled_from(["a", "B", "ab"]), FOLDERS, NAMES), min_size=1, max_size=12))
+@given(files=st.lists(st.tuples(st.sampled_from(["a", "a-b", "B", "ab"]), FOLDERS, NAMES), min_size=1, max_size=12))
 def test_keys_are_unique_sorted_and_independent_of_the_order_of_files(
     files: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -249,9 +249,7 @@ def test_the_official_split_is_mvtecs(carpet, tmp_path, name):
     assert summary.splits["test"].images == 10
 
 
-@pytest.mark.parametrize(
-    ("names", "classes"), [("single", 1), ("category", 3), ("category-defect", 4), ("defect", 2)]
-)
+@pytest.mark.parametrize(("names", "classes"), [("single", 1), ("category", 3), ("category-defect", 4), ("defect", 2)])
 def test_naming_schemes_give_the_same_classes_to_every_format(sample_root, tmp_path, names, classes):
     dataset = mc.load(sample_root).filter(defect_type=["good", "cut", "thread"])
     for name, export in EXPORTS.items():

@@ -22,6 +22,8 @@ def make_tree(root: Path, folders: Mapping[str, str | Iterable[str]]) -> Path:
     In a folder below `ground_truth`, images are masks. A file whose suffix is no image's holds a line of text.
     """
     for folder, names in folders.items():
+        # An absolute folder would make pathlib forget the root, and the test write outside it.
+        assert not Path(folder).is_absolute(), folder
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name in names.split() if isinstance(names, str) else names:
             kind = KINDS.get(Path(name).suffix.lower())

@@ -1,6 +1,6 @@
 """docs/trainers.md, made from what the proofs in this folder say they proved.
 
-    python -m tests.readers.matrix > docs/trainers.md
+python -m tests.readers.matrix > docs/trainers.md
 """
 
 from __future__ import annotations
