@@ -101,7 +101,8 @@ def main() -> None:
     torch.manual_seed(0)
     pretrained = args.weights and (Sam2Model.from_pretrained(args.weights), Sam2Processor.from_pretrained(args.weights))
     model, processor = pretrained or tiny()
-    model.to("cuda" if torch.cuda.is_available() else "cpu").requires_grad_(False)
+    # In training it answers with the one mask that is trained, in evaluation at times with another of its four.
+    model.train().to("cuda" if torch.cuda.is_available() else "cpu").requires_grad_(False)
     model.mask_decoder.requires_grad_(True)
 
     with tempfile.TemporaryDirectory() as folder:

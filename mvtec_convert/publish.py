@@ -15,7 +15,7 @@ MANIFEST = "mvtec-convert.json"
 """Written into every export: which tool and options made it, and which files belong to it."""
 
 # What trainers and file managers leave in a dataset's folders; goes with the dataset that it is about.
-LITTER = ("*.cache", "*.npy", ".DS_Store", "Thumbs.db")
+LITTER = ("*.cache", "*.npy", "text_embeddings_*.pt", ".DS_Store", "Thumbs.db")
 
 
 @contextmanager

@@ -156,11 +156,13 @@ def test_an_earlier_export_survives_a_failure_and_is_replaced_by_a_success(expor
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
 
 
-def test_a_label_cache_does_not_survive_an_export(carpet, tmp_path):
+def test_what_trainers_leave_behind_does_not_survive_an_export(carpet, tmp_path):
     mc.to_yolo(carpet, tmp_path / "out")
     (tmp_path / "out" / "labels" / "train.cache").write_bytes(b"stale")
+    (tmp_path / "out" / "images" / "text_embeddings_clip_ViT-B_32.pt").write_bytes(b"what YOLO-World leaves")
     mc.to_yolo(carpet, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.cache"))
+    assert not list((tmp_path / "out").rglob("*.pt"))
 
 
 def test_what_others_wrote_is_left_alone(carpet, tmp_path):

@@ -62,7 +62,8 @@ def show_summary(summary: Summary) -> None:
     parts = list(summary.splits.values())
     table.add_row("images", *(str(part.images) for part in parts))
     table.add_row("  of them background", *(str(part.background) for part in parts))
-    table.add_row("regions", *(str(part.regions.total()) for part in parts))
+    counted = "regions" if summary.fidelity is not None else "labelled images"
+    table.add_row(counted, *(str(part.regions.total()) for part in parts))
     for name in sorted({name for part in parts for name in part.regions}):
         table.add_row(Text(f"  {printable(name)}"), *(str(part.regions[name]) for part in parts))
     out.print(table)

@@ -43,7 +43,9 @@ PROOFS = [
     },
 ]
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "anomaly_detection.py"
+HOME = Path(__file__).parent.parent.parent
+EXAMPLE = HOME / "examples" / "anomaly_detection.py"
+COURSE = (HOME / "docs" / "course.md").read_text(encoding="utf-8")
 CATEGORIES = ("carpet", "grid", "hazelnut")
 COMMON = {"train_batch_size": 8, "eval_batch_size": 8, "num_workers": 0, "val_split_mode": "same_as_test"}
 
@@ -173,3 +175,6 @@ def test_the_example_runs(tmp_path: Path, options: list[str]):
         assert 0.7 < float(score[1]) <= 1
     assert "arning" not in done.stderr
     assert not list(tmp_path.iterdir())
+    if not options:
+        plain = [re.sub(r"AUROC \d\.\d{3}", "AUROC", text) for text in (done.stdout, COURSE)]
+        assert plain[0] in plain[1]

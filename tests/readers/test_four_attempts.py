@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +19,9 @@ import mvtec_convert as mc
 from mvtec_convert.splits import supervised
 from tests.exports import true_masks
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "four_attempts.py"
+HOME = Path(__file__).parent.parent.parent
+EXAMPLE = HOME / "examples" / "four_attempts.py"
+COURSE = (HOME / "docs" / "course.md").read_text(encoding="utf-8")
 CLASSES = ["good", "color", "cut", "hole", "metal_contamination", "thread"]
 
 
@@ -31,15 +34,19 @@ def example() -> ModuleType:
     return module
 
 
+def cells(text: str) -> list[list[str]]:
+    """The cells of every row of a Markdown table."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
 def attempts(folder: Path, *options: str) -> tuple[list[str], list[dict[str, str]], str]:
     """(columns, rows, last line) of what the example prints."""
     command = [sys.executable, str(EXAMPLE), *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "arning" not in done.stderr
-    lines = done.stdout.splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return cells[0], [dict(zip(cells[0], row, strict=True)) for row in cells[2:]], lines[-1]
+    columns, _, *rows = cells(done.stdout)
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows], done.stdout.splitlines()[-1]
 
 
 def test_it_runs_as_it_stands_and_learns(tmp_path: Path):
@@ -60,6 +67,16 @@ def test_it_runs_as_it_stands_and_learns(tmp_path: Path):
     assert best > 5_000
     assert others > 2_000
     assert paper > 100_000
+
+
+def test_the_guide_shows_what_it_prints(example: ModuleType):
+    """All but the figures, which differ a little from machine to machine."""
+    shown = [row for row in cells(COURSE) if re.match(r"\d \w+$", row[0])]
+    assert ["attempt", "optimiser", "rate", "epochs", "images", "accuracy", "macro-F1", *CLASSES] in cells(COURSE)
+    plan = [[a.name, a.optimiser.__name__, f"{a.rate:g}", str(a.epochs)] for a in example.ATTEMPTS]
+    assert [row[:4] for row in shown] == plan
+    assert [row[4] for row in shown] == ["28", "28", "28", "66", "28"]
+    assert (HOME / "docs" / "four_attempts.png").stat().st_size > 10_000
 
 
 def test_options_change_what_it_does(tmp_path: Path, sample_root: Path):
