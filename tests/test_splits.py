@@ -334,6 +334,15 @@ def test_which_background_is_kept_depends_on_the_seed_only() -> None:
     assert kept(0, "carpet/") == {key for key in kept(0) if key.startswith("carpet/")}
 
 
+def test_the_seed_draws_the_background_of_an_official_split_too() -> None:
+    def kept(seed: int) -> set[str]:
+        options = PlanOptions(background=0.5, split="official", seed=seed)
+        return {item.sample.key for item in plan_of(samples(SMALL | {"carpet/test/good": 40}), options).items}
+
+    assert kept(3) == kept(3)
+    assert len({frozenset(kept(seed)) for seed in range(8)}) > 4
+
+
 @pytest.mark.parametrize("background", [-1, -0.001, float("nan"), float("inf"), "some", "1e999"])
 def test_background_that_makes_no_sense_is_refused(background: Background) -> None:
     with pytest.raises(SelectionError, match="background is all, none, or a number"):
