@@ -13,10 +13,13 @@ python examples/four_attempts.py --data mvtec_anomaly_detection --weights IMAGEN
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost minutes on a busy machine
 
 import matplotlib
 import numpy as np

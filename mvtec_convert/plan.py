@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -127,7 +127,7 @@ def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:
     if options.split_from is not None:
         return splits.reuse(samples, splits.load(options.split_from))
     if options.split == "official":
-        return splits.official(samples)
+        return replace(splits.official(samples), seed=options.seed)
     return splits.supervised(samples, options.ratios, options.seed)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
 import cv2
@@ -194,13 +195,15 @@ def _without_straight_points(ring: Ring) -> Ring:
 # --- fewer points, and rotated boxes ----------------------------------------------------------------------------------
 
 TOLERANCE_STEPS = 24
+MOST_TRIES = 400  # outlines rasterised for one region; bounds the time that ragged regions take
 
 
 def simplify(region: Region, iou: float) -> list[Ring]:
     """Keyhole polygons of few points whose rasterisation keeps at least `iou` with the region.
 
     The coarsest Douglas-Peucker outline that holds is taken, then every hole and point that it can do without is
-    removed, the least important first. Where nothing coarser holds, the exact polygons come back.
+    removed, the least important first, within a bounded number of tries. Where nothing coarser holds, the exact
+    polygons come back.
 
     Args:
         region: what to outline.
@@ -210,7 +213,11 @@ def simplify(region: Region, iou: float) -> list[Ring]:
     exact = edge_outlines(local)
     truth = run_lengths(local, region.height, region.width)
 
+    tries = count()
+
     def holds(outlines: list[Outline]) -> bool:
+        if next(tries) > MOST_TRIES:
+            return False
         flat = [_join_holes(outline).ravel().tolist() for outline in outlines]
         return intersection_over_union(rasterise(flat, region.height, region.width), truth) >= iou
 

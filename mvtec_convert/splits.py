@@ -28,7 +28,7 @@ class Split:
 
     Attributes:
         protocol: `supervised` shares defective images out; `official` keeps the dataset's own split.
-        seed: of the shuffle; 0 where there is none.
+        seed: of the shuffle, and of the draw of background.
         ratios: shares of train, val and, if there are three, test; empty for `official`.
         assignments: split of each sample, by its key.
     """
