@@ -185,10 +185,17 @@ def save_jpeg(source: Path, target: Path) -> None:
     """
     with _open_image(source) as image:
         try:
-            pixels = image.convert("RGB")
+            pixels = _eight_bits(image).convert("RGB")
         except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
             raise _undecodable(source, error) from None
     pixels.save(target, "JPEG", quality=95, subsampling=0)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 bits by its high byte, as libpng takes it; Pillow would cut it off at 255. Others as they are."""
+    if not image.mode.startswith("I"):
+        return image
+    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
 
 
 def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:

@@ -114,6 +114,18 @@ def test_a_jpeg_stays_as_it_is(grid, tmp_path):
     assert hashlib.sha256(source.with_suffix(".jpeg").read_bytes()).digest() in digests
 
 
+def test_greyscale_of_16_bits_keeps_its_tones(grid, tmp_path):
+    source = grid / "test" / "bent" / "000.png"
+    with Image.open(source) as image:
+        size = image.size
+    tones = np.tile(np.linspace(0, 65535, size[0]).astype(np.uint16), (size[1], 1))
+    Image.fromarray(tones).save(source)
+    export(mc.load(grid), tmp_path / "out")
+    path = next(p for p, d in documents(tmp_path / "out").items() if d["image"]["name"] == "grid_bent_000")
+    with Image.open(path.with_suffix(".jpg")) as image:
+        assert np.abs(np.asarray(image)[..., 0].astype(int) - (tones >> 8)).max() <= 2
+
+
 @pytest.mark.parametrize("background", ["all", "none", 1.0])
 def test_good_images_are_left_out_whatever_is_asked(carpet, tmp_path, background):
     summary = export(carpet, tmp_path / "out", background=background)
