@@ -12,6 +12,8 @@ import mvtec_convert as mc
 # No reader may reach for the network or write into the user's home.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("YOLO_OFFLINE", "true")
+# Threads of torch that spin while they wait cost minutes where several tests share few cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture
