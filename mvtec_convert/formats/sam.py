@@ -11,35 +11,23 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
 from mvtec_convert import checks, sa1b
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.prompts import PromptOptions
-from mvtec_convert.publish import MANIFEST
 from mvtec_convert.regions import AnnotatedImage
-from mvtec_convert.rle import (
-    Rle,
-    bounding_box,
-    decompress,
-    unsound,
-)
 from mvtec_convert.schemas import problems
-from mvtec_convert.schemas.sam import Annotation, Image, SamFile
-
-OTHER_FILES = {MANIFEST, "classes.json", "splits.json"}
+from mvtec_convert.schemas.sam import Image, SamFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +85,8 @@ FORMAT = Sam
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
-def _json_files(folder: Path) -> list[Path]:
-    """The files that say what SA-1B says, and damaged ones that lie beside an image of their name."""
-    if not folder.is_dir():
-        return []
-    found = (path for pattern in ("*.json", "*/*.json") for path in folder.glob(pattern))
-    return sorted(path for path in found if path.name not in OTHER_FILES and (_says_sa1b(path) or _has_image(path)))
-
-
-def _says_sa1b(path: Path) -> bool:
-    if not checks.is_file(path):
-        return False
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 12)
-            file.seek(max(0, path.stat().st_size - (1 << 12)))
-            text = start + file.read()
-    except OSError:
-        return False
-    return b'"image"' in text and b'"images"' not in text and b'"annotations"' in text
-
-
-def _has_image(path: Path) -> bool:
-    return any(checks.is_file(path.with_suffix(suffix)) for suffix in checks.IMAGE_SUFFIXES)
-
-
 def _check(folder: Path) -> Iterator[Finding]:
-    files = _json_files(folder)
+    files = sa1b.json_files(folder)
     if not files:
         hint = "each image needs a JSON file of its name beside it"
         yield Finding("no-annotation-file", "no JSON file with an image and its annotations", str(folder), hint=hint)
@@ -144,7 +107,7 @@ def _check(folder: Path) -> Iterator[Finding]:
             continue
         masks[split] += len(content.annotations)
         yield from _check_image(file, content.image, images, ids)
-        yield from _check_annotations(file, content)
+        yield from sa1b.check_annotations(file, content)
     # A file that cannot be read still tells which image is its own.
     stems = {path.with_suffix("") for path in files}
     for split, images in images_by_split.items():
@@ -172,85 +135,3 @@ def _check_image(file: JsonFile, image: Image, images: list[Path], ids: dict[int
     path = file.path.parent / image.file_name
     images.append(path)
     yield from checks.image(path, (image.width, image.height))
-
-
-def _check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
-    def finding(code: str, message: str, index: int, hint: str) -> Finding:
-        return file.finding(code, message, "annotations", index, hint=hint)
-
-    size = (content.image.height, content.image.width)
-    sound: dict[int, Rle] = {}
-    first: dict[int, int] = {}
-    for i, annotation in enumerate(content.annotations):
-        if first.setdefault(annotation.id, i) != i:
-            message = f"id {annotation.id} is also that of annotations[{first[annotation.id]}]"
-            yield finding("duplicate-id", message, i, "give each annotation its own id")
-        rle = annotation.segmentation
-        if rle.size != size:
-            message = f"size {list(rle.size)} is not the image's [height, width] {list(size)}"
-            yield finding("rle-size", message, i, "encode the mask at the size of its image")
-        elif wrong := unsound(rle.size, rle.counts):
-            yield finding("bad-rle", wrong, i, "encode the mask again")
-        elif size[0] * size[1] <= MAX_PIXELS:
-            sound[i] = {"size": list(rle.size), "counts": rle.counts.encode()}
-            for code, message, hint in _wrong_mask(annotation, sound[i]):
-                yield finding(code, message, i, hint)
-    if any(content.annotations[i].prompts for i in sound):
-        union: Rle = coco_mask.merge(list(sound.values()))
-        for i, rle_of_one in sound.items():
-            for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
-                yield finding(code, message, i, hint)
-
-
-def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, str]]:
-    """(code, message, hint) of what is wrong with area and box."""
-    area, box = int(coco_mask.area(rle)), bounding_box(rle)
-    if box is None:
-        yield "empty-segmentation", "the mask covers no pixel", "remove the annotation, or redraw it"
-        return
-    if area != annotation.area:
-        yield "area", f"area is {annotation.area}, the mask has {area} pixels", "write the number of mask pixels"
-    # SA-1B's own boxes are a pixel short on the right and at the bottom.
-    if max(abs(a - b) for a, b in zip(box, annotation.bbox, strict=True)) > 1:
-        message = f"bbox {list(annotation.bbox)} is not the mask's extent {list(box)}"
-        yield "box-and-mask", message, "compute the box from the mask"
-
-
-def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tuple[str, str, str]]:
-    """(code, message, hint) of prompts that would teach something false; `union` is all masks of the image."""
-    prompts = annotation.prompts
-    if prompts is None:
-        return
-    x0, y0, x1, y1 = prompts.box
-    x, y, width, height = annotation.bbox
-    if not (x0 < x1 and y0 < y1 and x0 < x + width and x1 > x and y0 < y + height and y1 > y):
-        message = f"the prompt's box {list(prompts.box)} does not meet the mask"
-        yield "prompt-box", message, "write x0, y0, x1, y1 in px, around the mask"
-    if len(prompts.points) != len(prompts.labels):
-        message = f"{len(prompts.points)} points, but {len(prompts.labels)} labels"
-        yield "point-labels", message, "write one label for each point"
-        return
-    rows, columns = rle["size"]
-    inside, occupied = (_covers(mask, prompts.points) for mask in (rle, union))
-    for i, ((px, py), label) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
-        if px >= columns or py >= rows:
-            message = f"the point ({px:g}, {py:g}) lies outside the image"
-        elif label and not inside[i]:
-            message = f"the point ({px:g}, {py:g}) is labelled 1, but lies outside the mask"
-        elif not label and occupied[i]:
-            where = "this mask" if inside[i] else "another mask of the image"
-            message = f"the point ({px:g}, {py:g}) is labelled 0, but lies in {where}"
-        else:
-            continue
-        yield "point-label", message, "points are pixel indices x, y: label 1 in the mask, 0 off every mask"
-
-
-def _covers(rle: Rle, points: Sequence[tuple[float, float]]) -> list[bool]:
-    """For each point (x, y), px, whether the mask covers its pixel; False off the image. Decodes no mask."""
-    rows, columns = rle["size"]
-    ends = np.cumsum(decompress(rle))
-    pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in points]
-    # Runs alternate, background first; a pixel's run is the first that ends beyond it.
-    return [
-        pixel >= 0 and run % 2 == 1 for pixel, run in zip(pixels, np.searchsorted(ends, pixels, "right"), strict=True)
-    ]
