@@ -5,10 +5,12 @@ They say what pycocotools, and what reads through it, would choke on or learn wr
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -19,27 +21,57 @@ from mvtec_convert.checks import JsonFile
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.jsonio import RecordLines
 from mvtec_convert.rle import bounding_box, unsound
 from mvtec_convert.schemas import problems
-from mvtec_convert.schemas.coco import Annotation, Category, Image
+from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
 
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
 ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways
 SIMILAR_AREA = 1.25  # times; what a simplified polygon, or one through pixel centres, may well be off
 FALSE_AREA = 4.0  # times; from here on no way of drawing explains it
 LONGEST_OUTLINE = 4e6  # px; pycocotools takes 80 bytes for each
+NAMES_TRIED = 20  # file names looked for in each of the folders where images usually lie
+FARTHEST = 1e8  # px; pycocotools computes in fifths of a pixel, as C ints
 
 SACO_KEY = b'"text_input"'
 """A key of SA-Co's rows, which look like COCO's images but are one for each image and phrase."""
 
 MOST_WORDS = 30
-"""A prompt of more words is cut: SAM 3 reads 32 tokens, begin and end among them, and no word takes less than one
-(`context_length` in facebookresearch/sam3, `max_length` in transformers' Sam3Processor)."""
+"""A prompt of more words does not fit: SAM 3 reads 32 tokens, with begin and end, and no word takes less than one.
+facebookresearch/sam3 cuts the rest off (`context_length`), transformers' Sam3Model refuses it."""
+
+WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+", re.IGNORECASE)
+"""What CLIP's tokenizer, which is SAM 3's, takes for a word: letters, each digit, or signs in a row."""
 
 Problem: TypeAlias = tuple[str, str, Severity, str]
 """Code, message, severity and hint."""
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+class Sized(Protocol):
+    """Anything with a width and a height, px."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+
+
+class Size(NamedTuple):
+    """Of an image, px."""
+
+    width: int
+    height: int
+
+
+AlsoInFile: TypeAlias = Callable[["FileCheck"], Iterable[Finding]]
+"""What else a trainer wants of a file, asked after the rest."""
+
+AlsoInAnnotation: TypeAlias = Callable[[Annotation, Size | None], Iterable[Problem]]
+"""What else a trainer wants of an annotation, given with the size of its image, if it has one."""
 
 
 def annotation_files(folder: Path) -> list[Path]:
@@ -75,31 +107,31 @@ def check(
     folder: Path,
     files: Sequence[Path],
     schema: str = "coco",
-    also: Callable[[FileCheck], Iterable[Finding]] = lambda _: (),
+    also: AlsoInFile = lambda _: (),
+    also_each: AlsoInAnnotation = lambda *_: (),
 ) -> Iterator[Finding]:
-    """Check a dataset.
+    """Check a dataset. Annotation files that are laid out as this package writes them may be larger than memory.
 
     Args:
         folder: the dataset, or its one annotation file.
         files: its annotation files.
         schema: name of the schema to point to.
         also: what else to check in each file, after the rest.
+        also_each: what else to check in each annotation.
     """
     if not files:
         hint = "it should lie in annotations/, or be called _annotations.coco.json"
         yield Finding("no-annotation-file", "no JSON file with images and annotations", str(folder), hint=hint)
-    root = folder if folder.is_dir() else folder.parent
-    root = root.parent if root.name == "annotations" else root
+    root = dataset_root(folder)
     images: dict[str, list[Path]] = {}
     categories: dict[Path, list[tuple[int, str]]] = {}
     for path in files:
-        file = checks.open_json(path, f"see `mvtec-convert schema {schema}` for the form")
+        file = checks.open_records(path, f"see `mvtec-convert schema {schema}` for the form")
         if isinstance(file, Finding):
             yield file
             continue
         inner = FileCheck(file, root)
-        yield from inner.run()
-        yield from also(inner)
+        yield from inner.run(also, also_each)
         # Two files of one name in different folders are two splits.
         images[inner.split if inner.split not in images else path.relative_to(root).as_posix()] = inner.image_paths
         if inner.categories:
@@ -113,19 +145,32 @@ def check(
     yield from checks.shared_images(images)
 
 
+def dataset_root(folder: Path) -> Path:
+    """The dataset's top folder, where the dataset's folder or one annotation file was given."""
+    root = folder if folder.is_dir() else folder.parent
+    return root.parent if root.name == "annotations" else root
+
+
+def split_of(file: Path) -> str:
+    """What an annotation file seems to be about ("train"), by its name or its folder's."""
+    name = file.stem.removeprefix("instances_")
+    return file.parent.name if name == "_annotations.coco" else name
+
+
 def not_coco(file: JsonFile) -> str | None:
     """Why the document is not an object of three lists, or None."""
     document = file.document
     if not isinstance(document, dict):
         return "not an object with images, annotations and categories"
-    missing = [key for key in ("images", "annotations", "categories") if not isinstance(document.get(key), list)]
+    lists = (list, RecordLines)
+    missing = [key for key in ("images", "annotations", "categories") if not isinstance(document.get(key), lists)]
     return f"no list of {', '.join(missing)}" if missing else None
 
 
-def read_records(file: JsonFile, key: str, model: type[Record], into: list[tuple[int, Record]]) -> Iterator[Finding]:
-    """Collect the records of a list that fit the model, with their places.
+def each_record(file: JsonFile, key: str, model: type[Record]) -> Iterator[tuple[int, Record] | Finding]:
+    """The records of a list that fit the model, with their places; in between, what is wrong with the others.
 
-    Tells what is wrong with the others, and ids that occur twice.
+    Ids that occur twice are told as well.
     """
     first: dict[int, int] = {}
     for i, document in enumerate(file.document[key]):
@@ -134,57 +179,78 @@ def read_records(file: JsonFile, key: str, model: type[Record], into: list[tuple
         except ValidationError as error:
             yield from file.schema_findings(problems(error), key, i)
             continue
-        into.append((i, record))
+        yield i, record
         number = document["id"]
         if first.setdefault(number, i) != i:
             message = f"id {number} is also that of {key}[{first[number]}]"
             yield file.finding("duplicate-id", message, key, i, hint=f"give each of the {key} its own id")
 
 
+def read_records(
+    file: JsonFile, key: str, model: type[Record], into: list[tuple[int, Record]]
+) -> Generator[Finding, None, None]:
+    """Collect what `each_record` gives, and tell what is wrong; see `checks.sound`."""
+    for found in each_record(file, key, model):
+        if isinstance(found, Finding):
+            yield found
+        else:
+            into.append(found)
+
+
 class FileCheck:
-    """The checks of one annotation file.
+    """The checks of one annotation file, which may be larger than memory: no record is kept but the categories.
 
     Attributes:
         file: what is checked.
+        root: the dataset's folder.
         split: what it seems to be about ("train").
+        folder: where its images lie.
         image_paths: the images of the file that lie in the dataset's folder.
-        images: (index, image) of all that fit the schema; the same for `annotations` and `categories`.
+        sizes: of all images that fit the schema, by id.
+        categories: (index, category) of all that fit the schema.
+        used: number of annotations of each category, by its id.
+        has_compressed_rle: whether a mask is given as compressed run lengths.
     """
 
     def __init__(self, file: JsonFile, root: Path) -> None:
         self.file = file
         self.root = root
-        name = file.path.stem.removeprefix("instances_")
-        self.split = file.path.parent.name if name == "_annotations.coco" else name
+        self.split = split_of(file.path)
+        self.folder = file.path.parent
         self.image_paths: list[Path] = []
-        self.images: list[tuple[int, Image]] = []
-        self.annotations: list[tuple[int, Annotation]] = []
+        self.sizes: dict[int, Size] = {}
         self.categories: list[tuple[int, Category]] = []
+        self.used: Counter[int] = Counter()
+        self.has_compressed_rle = False
 
-    def run(self) -> Iterator[Finding]:
-        """Every finding of the file."""
+    def run(self, also: AlsoInFile, also_each: AlsoInAnnotation) -> Iterator[Finding]:
+        """Every finding of the file; see `check`."""
         wrong = not_coco(self.file)
         if wrong:
             yield from self.file.schema_findings([wrong])
             return
-        yield from read_records(self.file, "images", Image, self.images)
-        yield from read_records(self.file, "annotations", Annotation, self.annotations)
         yield from read_records(self.file, "categories", Category, self.categories)
         yield from self.check_images()
+        yield from self.check_annotations(also_each)
         yield from self.check_categories()
-        yield from self.check_annotations()
+        yield from also(self)
 
-    def ids(self, key: str) -> set[Any]:
-        """The ids of all records, also of those with something else wrong, which were told already."""
+    def ids(self, key: str) -> set[int]:
+        """The ids of all records, also of those with something else wrong, which is told elsewhere."""
         found = (record.get("id") for record in self.file.document[key] if isinstance(record, dict))
         return {value for value in found if isinstance(value, int)}
 
     def check_images(self) -> Iterator[Finding]:
         """File names, files and sizes."""
-        folder = self.images_folder()
+        self.folder = images_folder(usual_folders(self.file.path, self.root), self._first_names())
         first: dict[str, int] = {}
-        for i, image in self.images:
-            name = image.file_name
+        for found in each_record(self.file, "images", Image):
+            if isinstance(found, Finding):
+                yield found
+                continue
+            i, image = found
+            name, size = image.file_name, Size(image.width, image.height)
+            self.sizes[image.id] = size
             if first.setdefault(name, i) != i:
                 message = f"{name} is also images[{first[name]}]"
                 yield self.file.finding("duplicate-image", message, "images", i, hint="list each image once")
@@ -192,30 +258,25 @@ class FileCheck:
                 code, message, severity, hint = wrong
                 yield self.file.finding(code, message, "images", i, severity, hint)
             else:
-                self.image_paths.append(folder / name)
-                yield from checks.image(folder / name, (image.width, image.height))
+                path = self.folder / name
+                self.image_paths.append(path)
+                yield from checks.image(path, size)
         if not self.file.document["images"]:
             yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
 
-    def images_folder(self) -> Path:
-        """The folder that `file_name` is relative to: the usual one that holds most of the first images."""
-        usual = [
-            self.root / "images" / self.split, self.file.path.parent, self.root / self.split, self.root / "images",
-            self.root,
-        ]  # fmt: skip
-        if self.file.path.name == "_annotations.coco.json":
-            usual.insert(0, self.file.path.parent)
-        return images_folder(usual, [image.file_name for _, image in self.images])
+    def _first_names(self) -> list[str]:
+        """The file names of the first images that fit the schema."""
+        records = (found for found in each_record(self.file, "images", Image) if not isinstance(found, Finding))
+        return [image.file_name for _, image in islice(records, NAMES_TRIED)]
 
     def check_categories(self) -> Iterator[Finding]:
         """Names, and whether each category is used."""
-        used = Counter(annotation.category_id for _, annotation in self.annotations)
         first: dict[str, int] = {}
         for i, category in self.categories:
             if first.setdefault(category.name, i) != i:
                 message = f"{category.name!r} is also the name of categories[{first[category.name]}]"
                 yield self.file.finding("class-names", message, "categories", i, hint="give each class its own name")
-            if not used[category.id] and used:
+            if not self.used[category.id] and self.used:
                 message = f"no annotation of category {category.id} ({category.name})"
                 hint = "fine if meant so; else add such images, or remove it from every split"
                 yield self.file.finding("unused-category", message, "categories", i, "warning", hint)
@@ -224,32 +285,59 @@ class FileCheck:
             message = f"{self.split} has no annotation at all"
             yield self.file.finding("no-annotations", message, None, 0, "warning", hint)
 
-    def check_annotations(self) -> Iterator[Finding]:
+    def check_annotations(self, also_each: AlsoInAnnotation) -> Iterator[Finding]:
         """References and geometry."""
-        images = {image.id: image for _, image in self.images}
         image_ids, category_ids = self.ids("images"), self.ids("categories")
-        only_boxes = bool(self.annotations) and not any(a.segmentation for _, a in self.annotations)
-        if only_boxes:
+        first: dict[tuple[object, ...], int] = {}
+        without_mask: list[int] = []
+        for found in each_record(self.file, "annotations", Annotation):
+            if isinstance(found, Finding):
+                yield found
+                continue
+            i, annotation = found
+            size = self.sizes.get(annotation.image_id)
+            yield from self._told(i, references(annotation, image_ids, category_ids))
+            yield from self._told(i, _twice(annotation, i, first))
+            yield from self._told(i, also_each(annotation, size))
+            self._count(annotation)
+            if not annotation.segmentation:
+                without_mask.append(i)
+            if size is not None and size.width * size.height <= MAX_PIXELS:
+                yield from self._told(i, _geometry(annotation, size))
+        yield from self._judge_missing(without_mask)
+
+    def _told(self, index: int, wrong: Iterable[Problem]) -> Iterator[Finding]:
+        """What is wrong with an annotation, as findings."""
+        for code, message, severity, hint in wrong:
+            yield self.file.finding(code, message, "annotations", index, severity, hint)
+
+    def _count(self, annotation: Annotation) -> None:
+        self.used[annotation.category_id] += 1
+        segmentation = annotation.segmentation
+        self.has_compressed_rle |= isinstance(segmentation, Rle) and isinstance(segmentation.counts, str)
+
+    def _judge_missing(self, without_mask: list[int]) -> Iterator[Finding]:
+        """Annotations without a mask are sound if none has one."""
+        if len(without_mask) < self.used.total():
+            for i in without_mask:
+                message = "no polygon, though others of this file have some"
+                yield self.file.finding("empty-segmentation", message, "annotations", i, hint="draw it")
+        elif without_mask:
             hint = "fine for a detector"
             message = "no annotation has a segmentation: only boxes can be learnt from this file"
             yield self.file.finding("only-boxes", message, None, 0, "warning", hint)
-        seen: dict[tuple[object, ...], int] = {}
-        for i, annotation in self.annotations:
-            for code, message, severity, hint in _references(annotation, image_ids, category_ids):
-                yield self.file.finding(code, message, "annotations", i, severity, hint)
-            key = (annotation.image_id, annotation.category_id, annotation.bbox, annotation.area)
-            if seen.setdefault(key, i) != i:
-                message = f"same image, category, box and area as annotations[{seen[key]}]"
-                yield self.file.finding("duplicate-annotation", message, "annotations", i, "warning", "keep one")
-            image = images.get(annotation.image_id)
-            if image is not None and image.width * image.height <= MAX_PIXELS:
-                for code, message, severity, hint in _geometry(annotation, image, only_boxes):
-                    yield self.file.finding(code, message, "annotations", i, severity, hint)
+
+
+def usual_folders(file: Path, root: Path) -> list[Path]:
+    """Where the images of an annotation file may lie, the likeliest place first."""
+    split = split_of(file)
+    usual = [root / "images" / split, file.parent, root / split, root / "images", root]
+    return [file.parent, *usual] if file.name == "_annotations.coco.json" else usual
 
 
 def images_folder(usual: Sequence[Path], names: Sequence[str]) -> Path:
     """The folder that file names are relative to: of the usual ones the first that holds most of the first images."""
-    some = [name for name in names[:20] if not checks.leads_out(name)]
+    some = [name for name in names[:NAMES_TRIED] if not checks.leads_out(name)]
     return max(usual, key=lambda folder: sum(checks.is_file(folder / name) for name in some))
 
 
@@ -268,12 +356,14 @@ def wrong_prompt(text: str) -> Iterator[Problem]:
     if "_" in text or "/" in text:
         message = f"{text!r} is a name, no phrase: a model that reads words knows neither _ nor /"
         yield "slug-prompt", message, "warning", "write it as one would say it: metal piece on carpet"
-    if len(text.split()) > MOST_WORDS:
-        message = f"a prompt of {len(text.split())} words: what follows the 32nd token is cut off"
+    words = len(WORD.findall(text))
+    if words > MOST_WORDS:
+        message = f"a prompt of {words} words, digits and signs: what follows the 32nd token is cut off"
         yield "long-prompt", message, "warning", "use a few words"
 
 
-def _references(annotation: Annotation, image_ids: set[Any], category_ids: set[Any]) -> Iterator[Problem]:
+def references(annotation: Annotation, image_ids: Container[int], category_ids: Container[int]) -> Iterator[Problem]:
+    """What an annotation points to that is not there, and what evaluations make of it."""
     if annotation.image_id not in image_ids:
         yield "unknown-image", f"no image has id {annotation.image_id}", "error", "mend image_id, or add the image"
     if annotation.category_id not in category_ids:
@@ -287,27 +377,35 @@ def _references(annotation: Annotation, image_ids: set[Any], category_ids: set[A
         yield "crowd", "iscrowd is 1: trainers leave it out", "warning", hint
 
 
-def _geometry(annotation: Annotation, image: Image, only_boxes: bool) -> Iterator[Problem]:
-    """Box, segmentation, and whether they and the area agree."""
-    size = f"the image of {image.width} x {image.height} px"
-    x, y, width, height = annotation.bbox
+def outside_box(box: Sequence[float], image: Sized) -> Iterator[Problem]:
+    """What of a box (x, y, width, height) in px is beyond the image."""
+    x, y, width, height = box
     beyond = max(-x, -y, x + width - image.width, y + height - image.height)
     if beyond > 0.001:
-        message = f"bbox {short(annotation.bbox)} reaches outside {size}"
+        message = f"bbox {short(box)} reaches outside the image of {image.width} x {image.height} px"
         yield "outside-image", message, "error" if beyond > ROUNDING else "warning", "cut it at the border"
+
+
+def _twice(annotation: Annotation, index: int, first: dict[tuple[object, ...], int]) -> Iterator[Problem]:
+    """Whether an annotation repeats another; `first`, the index of the first of each, is added to."""
+    key = (annotation.image_id, annotation.category_id, annotation.bbox, annotation.area)
+    if first.setdefault(key, index) != index:
+        message = f"same image, category, box and area as annotations[{first[key]}]"
+        yield "duplicate-annotation", message, "warning", "keep one"
+
+
+def _geometry(annotation: Annotation, size: Size) -> Iterator[Problem]:
+    """Box, segmentation if there is one, and whether they and the area agree."""
+    yield from outside_box(annotation.bbox, size)
     segmentation = annotation.segmentation
-    if only_boxes:
+    if not segmentation:
         return
-    wrong = (
-        _wrong_polygons(segmentation, image)
-        if isinstance(segmentation, list)
-        else wrong_rle(segmentation.size, segmentation.counts, image)
-    )
+    wrong = _outside(segmentation, size) or unreadable(segmentation, size)
     if wrong is not None:
         yield wrong
         return
     document = segmentation if isinstance(segmentation, list) else segmentation.model_dump()
-    mask = mask_of(document, image.height, image.width)
+    mask = mask_of(document, size.height, size.width)
     found = bounding_box(mask)
     if found is None:
         yield "empty-segmentation", "the segmentation covers no pixel", "error", "remove the annotation, or redraw it"
@@ -331,24 +429,36 @@ def _wrong_area(annotation: Annotation, area: int) -> Iterator[Problem]:
     yield "area", message, "warning" if is_minor else "error", "write the number of mask pixels"
 
 
-def _wrong_polygons(polygons: list[list[float]], image: Image) -> Problem | None:
-    """What pycocotools must not be given: it raises, computes nonsense, or takes all memory."""
-    if not polygons:
+def unreadable(segmentation: list[list[float]] | Rle, image: Sized) -> Problem | None:
+    """What pycocotools must not be given: it raises, computes nonsense, takes all memory or crashes; or None."""
+    if not isinstance(segmentation, list):
+        return wrong_rle(segmentation.size, segmentation.counts, image)
+    if not segmentation:
         return "empty-segmentation", "no polygon, though others of this file have some", "error", "draw it"
-    for j, polygon in enumerate(polygons):
+    longest = 0.0  # px that the outlines may have at most: with each point as far from the one before as any two are
+    for j, polygon in enumerate(segmentation):
         if len(polygon) % 2:
             return "odd-polygon", f"polygon {j} has {len(polygon)} numbers, but points are pairs", "error", "redraw it"
-        beyond = max(-min(polygon), max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
-        if beyond > ROUNDING:
+        low, high = min(polygon), max(polygon)
+        if max(-low, high) > FARTHEST:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
-    length = sum(map(_outline, polygons))
-    if length > LONGEST_OUTLINE:
+        longest += (high - low) * len(polygon) / 2
+    if longest > LONGEST_OUTLINE and (length := sum(map(_outline, segmentation))) > LONGEST_OUTLINE:
         return "long-outline", f"the outline is {length:,.0f} px long; it was not checked", "warning", "write RLE"
     return None
 
 
-def wrong_rle(size: tuple[int, int], counts: str | list[int], image: Image) -> Problem | None:
+def _outside(segmentation: list[list[float]] | Rle, image: Sized) -> Problem | None:
+    for j, polygon in enumerate(segmentation if isinstance(segmentation, list) else ()):
+        beyond = max(-min(polygon), max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
+        if beyond > ROUNDING:
+            message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
+            return "outside-image", message, "error", "cut it at the border"
+    return None
+
+
+def wrong_rle(size: tuple[int, int], counts: str | list[int], image: Sized) -> Problem | None:
     """What is wrong with run lengths of a mask of the image, or None; pycocotools may crash on those that are wrong."""
     if size != (image.height, image.width):
         message = f"size {list(size)} is not the image's [height, width] [{image.height}, {image.width}]"

@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from mvtec_convert import checks
+from mvtec_convert import checks, coco_checks
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.coco_file import CocoWriter
 from mvtec_convert.dataset import SplitName
@@ -41,8 +41,6 @@ DATA_FILE = "data_world.yaml"
 FOLDER = "world"
 TEXTS_FILE = f"{FOLDER}/class_texts.json"
 GROUNDING = "grounding_"
-
-Record = TypeVar("Record", bound=BaseModel)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -95,6 +93,12 @@ def annotation(item: Item, region: Region, points: npt.NDArray[np.float64]) -> b
     return orjson.dumps(record)
 
 
+def save_yaml(document: dict[str, Any], path: Path) -> None:
+    """Write a `data.yaml`, in the order of its keys."""
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
 class WorldWriter(ExitStack):
     """The files of one export in the making; images are added one by one, so that memory stays flat."""
 
@@ -102,8 +106,7 @@ class WorldWriter(ExitStack):
         super().__init__()
         texts = class_texts(plan)
         names = {i: "/".join(phrases) for i, phrases in enumerate(texts)}
-        document = yaml.safe_dump({**data_yaml, "names": names}, sort_keys=False, allow_unicode=True, width=1000)
-        (out / DATA_FILE).write_text(document, encoding="utf-8", newline="\n")
+        save_yaml({**data_yaml, "names": names}, out / DATA_FILE)
         (out / FOLDER).mkdir()
         save_json(texts, out / TEXTS_FILE)
         categories = [{"id": i, "name": phrases[0]} for i, phrases in enumerate(texts, start=1)]
@@ -215,9 +218,10 @@ def _check_grounding(file: JsonFile, images_folder: Path) -> Iterator[Finding]:
     if missing:
         yield from file.schema_findings([f"no list of {', '.join(missing)}"])
         return
-    images, found = _read(file, "images", GroundingImage)
-    annotations, more = _read(file, "annotations", GroundingAnnotation)
-    yield from [*found, *more]
+    images: list[tuple[int, GroundingImage]] = []
+    annotations: list[tuple[int, GroundingAnnotation]] = []
+    yield from coco_checks.read_records(file, "images", GroundingImage, images)
+    yield from coco_checks.read_records(file, "annotations", GroundingAnnotation, annotations)
     for i, image in images:
         if checks.leads_out(image.file_name):
             hint = "write it relative to the images of the split"
@@ -234,7 +238,17 @@ def _check_grounding(file: JsonFile, images_folder: Path) -> Iterator[Finding]:
             message = f"no image has the id {instance.image_id}"
             yield file.finding("unknown-image", message, "annotations", i, hint="mend image_id, or add the image")
         elif instance.image_id in by_id:
+            yield from _check_box(file, i, instance, by_id[instance.image_id])
             yield from _check_phrase(file, i, instance, by_id[instance.image_id].caption)
+
+
+def _check_box(file: JsonFile, i: int, instance: GroundingAnnotation, image: GroundingImage) -> Iterator[Finding]:
+    """Whether a box lies in the image, and is as large as a pixel."""
+    for code, message, severity, hint in coco_checks.outside_box(instance.bbox, image):
+        yield file.finding(code, message, "annotations", i, severity, hint)
+    if min(instance.bbox[2:]) < 1:
+        message = f"bbox {coco_checks.short(instance.bbox)} is below 1 px: YOLO-World's own loader leaves it out"
+        yield file.finding("thin-box", message, "annotations", i, "warning", "write the box in px, not in shares")
 
 
 def _check_phrase(file: JsonFile, i: int, instance: GroundingAnnotation, caption: str) -> Iterator[Finding]:
@@ -247,15 +261,3 @@ def _check_phrase(file: JsonFile, i: int, instance: GroundingAnnotation, caption
     if not isinstance(instance.segmentation, list):
         message = "run lengths: trainers take the box for the mask"
         yield file.finding("rle-mask", message, "annotations", i, "warning", "write polygons")
-
-
-def _read(file: JsonFile, key: str, model: type[Record]) -> tuple[list[tuple[int, Record]], list[Finding]]:
-    """The records of a list that fit the model, with their places, and what is wrong with the others."""
-    records: list[tuple[int, Record]] = []
-    found: list[Finding] = []
-    for i, document in enumerate(file.document[key]):
-        try:
-            records.append((i, model.model_validate(document)))
-        except ValidationError as error:
-            found += file.schema_findings(problems(error), key, i)
-    return records, found

@@ -212,6 +212,7 @@ def places_in(document: Any) -> Iterator[tuple[Any, Any]]:
 
 def never_raises(folder: Path, format: str, names: Iterable[str], rounds: int) -> None:
     """Damage each file in many ways, one at a time; the check must end, in findings that are documented."""
+    before = findings(folder, format)
     for path in [folder / name for name in names]:
         sound = path.read_bytes()
         for seed in range(rounds):
@@ -220,4 +221,4 @@ def never_raises(folder: Path, format: str, names: Iterable[str], rounds: int) -
                 assert str(finding)
                 assert (finding.code, finding.severity) in documented()[format]
         path.write_bytes(sound)
-    assert findings(folder, format) == []
+    assert findings(folder, format) == before

@@ -76,6 +76,16 @@ def whole(**values: Any):
     return breaks
 
 
+def from_zero(file: Path) -> None:
+    """Number the categories from 0."""
+    document = json.loads(file.read_text())
+    for category in document["categories"]:
+        category["id"] -= 1
+    for record in document["annotations"]:
+        record["category_id"] -= 1
+    records_on_lines(document, file)
+
+
 def polygon(*numbers: float, **values: Any):
     return annotation(segmentation=[list(numbers)], **values)
 
@@ -83,6 +93,8 @@ def polygon(*numbers: float, **values: Any):
 def counts(counts: Any, size: tuple[int, int] = (32, 40), **values: Any):
     return annotation(segmentation={"size": list(size), "counts": counts}, **values)
 
+
+COMPRESSED = frozenset({"compressed-rle"})
 
 CASES = [
     # the file
@@ -131,6 +143,7 @@ CASES = [
     Case("other categories in val", change("categories", 1, VAL, name="gap"), "category-mismatch", VAL),
     Case("a category never used", lambda f: [edit(name, '"categories":[', '"categories":[{"id":0,"name":"all"},')(f)
          for name in BOTH], "unused-category", TRAIN, 1, "warning"),
+    Case("classes from 0", lambda f: [from_zero(f / file) for file in BOTH], "category-zero", TRAIN, 1, "warning"),
     # references
     Case("duplicate annotation id", annotation(id=2), "duplicate-id", TRAIN, FIRST + 1),
     Case("annotation id 0", annotation(id=0), "id-zero", TRAIN, FIRST, "warning"),
@@ -156,8 +169,8 @@ CASES = [
          also=frozenset({"box-and-mask"})),
     Case("area 0", annotation(area=0), "schema", TRAIN, FIRST),
     Case("area far off", annotation(area=9), "area", TRAIN, FIRST),
-    Case("area of the box", annotation(area=168), "area", TRAIN, FIRST, "warning", base="coco-rle"),
-    Case("area off by one in RLE", annotation(area=151), "area", TRAIN, FIRST, base="coco-rle"),
+    Case("area of the box", annotation(area=168), "area", TRAIN, FIRST, "warning", base="coco-counts"),
+    Case("area off by one in RLE", annotation(area=151), "area", TRAIN, FIRST, base="coco-counts"),
     Case("area somewhat off", annotation(area=100), "area", TRAIN, FIRST, "warning"),
     # polygons
     Case("no polygon", annotation(segmentation=[]), "empty-segmentation", TRAIN, FIRST),
@@ -172,17 +185,18 @@ CASES = [
     Case("a polygon of one point", polygon(*[6, 4] * 4), "empty-segmentation", TRAIN, FIRST),
     Case("a polygon that goes to and fro", polygon(*[0, 0, 40, 32] * 100_000), "long-outline", TRAIN, FIRST, "warning"),
     # run lengths
-    Case("RLE of another size", counts("PP1", (40, 32)), "rle-size", TRAIN, FIRST),
+    Case("RLE of another size", counts("PP1", (40, 32)), "rle-size", TRAIN, FIRST, also=COMPRESSED),
     Case("RLE that is too long", counts([100, 152, 1029]), "bad-rle", TRAIN, FIRST),
     Case("RLE that is too short", counts([100, 152]), "bad-rle", TRAIN, FIRST),
     Case("RLE below 0", counts([100, -152, 1332]), "schema", TRAIN, FIRST),
     Case("RLE with fractions", counts([100, 0.5, 1179.5]), "schema", TRAIN, FIRST),
     Case("RLE without counts", counts(None), "schema", TRAIN, FIRST),
-    Case("RLE of garbage", counts("hello world"), "bad-rle", TRAIN, FIRST),
-    Case("RLE that stops in a number", counts("T6<d000o"), "bad-rle", TRAIN, FIRST),
-    Case("RLE that overflows a C int", counts("0PnOOOOOOO0"), "bad-rle", TRAIN, FIRST),
-    Case("RLE with seven groups", counts("0`n13TTVoooo?"), "bad-rle", TRAIN, FIRST),
+    Case("RLE of garbage", counts("hello world"), "bad-rle", TRAIN, FIRST, also=COMPRESSED),
+    Case("RLE that stops in a number", counts("T6<d000o"), "bad-rle", TRAIN, FIRST, also=COMPRESSED),
+    Case("RLE that overflows a C int", counts("0PnOOOOOOO0"), "bad-rle", TRAIN, FIRST, also=COMPRESSED),
+    Case("RLE with seven groups", counts("0`n13TTVoooo?"), "bad-rle", TRAIN, FIRST, also=COMPRESSED),
     Case("RLE with huge numbers", counts([2**62, 2**62]), "bad-rle", TRAIN, FIRST),
+    Case("compressed RLE", lambda f: None, "compressed-rle", TRAIN, None, "warning", base="coco-rle"),
     Case("RLE of nothing", counts([1280]), "empty-segmentation", TRAIN, FIRST),
     # splits
     Case("an image in both splits", lambda f: shutil.copy(f / IMAGE, f / OTHER), "split-leak", OTHER),
@@ -194,10 +208,17 @@ def test_what_is_broken_is_found(case, tiny, tmp_path):
     verify(case, tiny.copy(case.base or "coco", tmp_path / "set"), "coco")
 
 
-@pytest.mark.parametrize("segmentation", ["polygon", "rle", "rle-uncompressed"])
+@pytest.mark.parametrize("segmentation", ["polygon", "rle-uncompressed"])
 def test_fresh_exports_of_the_sample_have_no_findings(sample_root, tmp_path, segmentation):
     mc.to_coco(mc.load(sample_root), tmp_path / "out", segmentation=segmentation)
     assert findings(tmp_path / "out", "coco") == []
+
+
+def test_compressed_run_lengths_are_told_once_a_file(sample_root, tmp_path):
+    mc.to_coco(mc.load(sample_root), tmp_path / "out", segmentation="rle")
+    found = findings(tmp_path / "out", "coco")
+    assert [finding.code for finding in found] == ["compressed-rle", "compressed-rle"]
+    assert [finding.path for finding in found] == [str(tmp_path / "out" / file) for file in BOTH]
 
 
 def test_simplified_exports_have_no_errors(sample_root, tmp_path):
@@ -250,6 +271,20 @@ def test_roboflows_layout_has_no_errors(roboflow):
     assert {(finding.code, finding.severity) for finding in found} == {
         ("only-boxes", "warning"), ("id-zero", "warning"), ("unused-category", "warning"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("split", "name"), [("valid", "val"), ("train", "training")])
+def test_a_split_that_rf_detr_reads_is_missed(roboflow, split, name):
+    (roboflow / split).rename(roboflow / name)
+    (finding,) = [finding for finding in findings(roboflow, "coco") if finding.code == "missing-split"]
+    assert finding.path == str(roboflow)
+    assert finding.severity == "warning"
+    assert f"without {split}/_annotations.coco.json" in finding.message
+
+
+def test_one_split_of_roboflows_is_a_dataset_too(roboflow):
+    for part in (roboflow / "train", roboflow / "train" / "_annotations.coco.json"):
+        assert "missing-split" not in {finding.code for finding in findings(part, "coco")}
 
 
 def test_roboflows_splits_are_compared(roboflow):

@@ -29,6 +29,16 @@ def copied(source: str, target: str):
     return lambda folder: shutil.copy(folder / source, folder / target)
 
 
+def linked(name: str, target: str):
+    """Move a folder, and leave a link to it."""
+
+    def breaks(folder: Path) -> None:
+        (folder / name).rename(folder / target)
+        (folder / name).symlink_to(folder / target)
+
+    return breaks
+
+
 def both(*steps):
     return lambda folder: [step(folder) for step in steps]
 
@@ -84,6 +94,7 @@ CASES = [
     Case("a listed image is missing", both(write("list.txt", "./images/val/plate_cut_001.png\n./images/val/gone.png\n"),
          edit("data.yaml", "val: images/val", "val: list.txt")), "missing-image", "images/val/gone.png",
          also=frozenset({"orphan-label"})),
+    Case("a split that is a link", linked("images/val", "photos"), "linked-folder", "images/val"),
     Case("an image is no image", write(IMAGE, "text"), "bad-image", IMAGE),
     Case("an image is cut short", lambda f: write(IMAGE, (f / IMAGE).read_bytes()[:1500])(f), "bad-image", IMAGE),
     Case("an image below 10 px", lambda f: draw_image(f / IMAGE, size=(9, 40)), "tiny-image", IMAGE, None, "warning"),
@@ -132,6 +143,9 @@ CASES = [
          base="yolo-segment"),
     Case("a polygon over the border", lambda f: write(CUT, "0 0.1 0.1 1.1 0.1 0.1 0.3\n")(f), "out-of-range", CUT, 1,
          base="yolo-segment"),
+    Case("labels in capitals", lambda f: (f / CUT).rename((f / CUT).with_suffix(".TXT")), "orphan-label",
+         CUT.replace(".txt", ".TXT")),
+    Case("labels in capitals without an image", write("labels/train/gone.TXT", BOX), "orphan-label", "gone.TXT"),
     Case("a split without boxes", lambda f: [path.write_text("") for path in (f / "labels/val").iterdir()], "no-boxes",
          "labels/val", None, "warning"),
     Case("a label cache", write("labels/train.cache", "x"), "stale-cache", "labels/train.cache", None, "warning"),
@@ -206,6 +220,7 @@ def test_an_image_without_labels_is_background_and_classes_may_be_written_as_flo
     (folder / "labels/train/plate_good_000.txt").unlink()
     edit(CUT, "0 0.3", "0.0 0.3")(folder)
     write("labels/train/classes.txt", "cut\nhole\n")(folder)
+    write("labels/train/README.TXT", "by hand\n")(folder)
     assert findings(folder, "yolo") == []
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import mvtec_convert as mc
 
@@ -14,6 +15,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("YOLO_OFFLINE", "true")
 # Threads of torch that spin while they wait cost minutes where several tests share few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+PILLOW_OPENS = Image.open
+"""Kept before Ultralytics replaces it by its own, which asks for pi_heif where Pillow says that a file is no image."""
+
+
+@pytest.fixture
+def plain_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow as it is for those who do not use Ultralytics."""
+    monkeypatch.setattr(Image, "open", PILLOW_OPENS)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """docs/trainers.md, made from what the proofs in this folder say they proved.
 
-python -m tests.readers.matrix > docs/trainers.md
+Written by `python -m tests.readers.matrix`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ HEAD = """# Which trainer reads what
 
 Each row is proven by a test that drives the real reader over the built-in sample, and takes at least one optimisation
 step where there is something to train: `pip install -e '.[dev,examples]' && pytest tests/readers`. The page is made by
-`python -m tests.readers.matrix > docs/trainers.md`; a test fails when it says something else than the proofs. The
+`python -m tests.readers.matrix`; a test fails when it says something else than the proofs. The
 versions are those of the last proof.
+
+Some trainers are in no package that could be installed beside the others. Where a repository and a commit are named,
+its own reader was run by hand on that day: it read the whole sample, and each broken dataset of
+`tests/readers/test_traps_*.py` did to it what is said there. `tests/readers/originals.py` says how to repeat it.
 """
 
 
@@ -35,7 +39,8 @@ def rows() -> list[tuple[str, ...]]:
             name = proof["package"]
             link = f"[{path.stem.removeprefix('test_')}](../tests/readers/{path.name})"
             command = f"`{proof['command']}`" if proof["command"].startswith("mvtec-convert") else proof["command"]
-            found.append((proof["target"], command, proof["reader"], f"{name} {version(name)}", proof["loses"], link))
+            reader = proof["reader"] + (f"; by hand: {proof['also']}" if "also" in proof else "")
+            found.append((proof["target"], command, reader, f"{name} {version(name)}", proof["loses"], link))
     return found
 
 
@@ -51,4 +56,4 @@ def without_versions(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -32,8 +32,9 @@ PROOF = {
     "target": "SAM 2",
     "command": "mvtec-convert sam --layout sam2",
     "reader": "transformers, Sam2Processor and Sam2Model; the rules of SAM 2's SA1BRawDataset",
+    "also": "SA1BRawDataset of facebookresearch/sam2 at 2b90b9f, 2026-11-23",
     "package": "transformers",
-    "loses": "good images, on which the trainer fails; PNG becomes JPEG (PSNR 43 dB); all masks are exact",
+    "loses": "good images, which the trainer cannot use; PNG becomes JPEG (PSNR 43 dB); all masks are exact",
 }
 
 

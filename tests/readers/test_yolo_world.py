@@ -41,6 +41,7 @@ PROOFS = [
         "target": "YOLO-World of AILab-CVC",
         "command": "mvtec-convert yolo --world",
         "reader": "pycocotools, as its `YOLOv5MixedGroundingDataset` uses it",
+        "also": "that class of AILab-CVC/YOLO-World at 4f70adb, 2026-11-23",
         "package": "pycocotools",
         "loses": "the shape within the box",
     },
