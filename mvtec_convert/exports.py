@@ -1,0 +1,94 @@
+"""Exported datasets, ours or another tool's: which format one is in, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mvtec_convert.errors import ExportError
+from mvtec_convert.formats import Format, format_named, formats
+from mvtec_convert.jsonio import load_json
+from mvtec_convert.labelled import LabelledImage
+from mvtec_convert.layouts import layouts
+from mvtec_convert.publish import MANIFEST
+from mvtec_convert.schemas.export import ManifestFile
+
+
+def read_export(folder: str | Path, *, format: str | None = None) -> Iterator[LabelledImage]:
+    """Every image of a dataset with its labels, as the format's own reader takes them; one at a time.
+
+    The images come split by split, in the order of the files.
+
+    Args:
+        folder: the dataset; for COCO, one annotation file will do.
+        format: name of its format; recognised where None.
+
+    Raises:
+        ExportError: no such folder, no known format, or labels that cannot be read; names file and line. What was read
+            before has then been given already.
+        MaskError: an image whose size is needed cannot be read.
+        SelectionError: no format of that name.
+    """
+    folder = Path(folder).expanduser()
+    return format_of(folder, format).read(folder)
+
+
+def class_names(folder: str | Path, *, format: str | None = None) -> tuple[str, ...]:
+    """All classes of a dataset in the order of their ids, those without an object too.
+
+    Raises:
+        ExportError, SelectionError: see `read_export`.
+    """
+    folder = Path(folder).expanduser()
+    return format_of(folder, format).class_names(folder)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder, or a COCO file, is an exported dataset and no source.
+
+    The manifest decides; without one a source layout goes before the formats: folders of images by class look alike.
+    """
+    if (folder / MANIFEST).is_file():
+        return True
+    if folder.is_dir() and any(layout.matches(folder) for layout in layouts().values()):
+        return False
+    return folder.exists() and any(known.recognises(folder) for known in formats().values())
+
+
+def format_of(folder: Path, name: str | None = None) -> type[Format]:
+    """The format called `name`, or the one that a dataset is in: its manifest says so, else its files.
+
+    Raises:
+        ExportError: no such folder, or no known format.
+        SelectionError: no format of that name.
+    """
+    if not folder.exists():
+        raise ExportError("no such folder", path=folder, hint="give a folder that holds a YOLO, COCO or SAM dataset")
+    return format_named(name) if name else _recognised(folder)
+
+
+def manifest_of(folder: Path) -> ManifestFile | None:
+    """What made an export, or None where it was not this tool, or where the manifest is damaged."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        return ManifestFile.model_validate(load_json(folder / MANIFEST))
+    except (ExportError, ValidationError):
+        return None  # `validate` tells of it; the files themselves still say what they are
+
+
+def _recognised(folder: Path) -> type[Format]:
+    known = formats()
+    manifest = manifest_of(folder)
+    if manifest is not None and manifest.format in known:
+        return known[manifest.format]
+    for candidate in known.values():
+        if candidate.recognises(folder):
+            return candidate
+    raise ExportError(
+        f"neither of the formats {', '.join(known)} is recognised here",
+        path=folder,
+        hint="give the dataset's top folder, or say which it is with --format",
+    )
