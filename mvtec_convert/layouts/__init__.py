@@ -16,12 +16,19 @@ from typing import Protocol, cast
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 from mvtec_convert.findings import Finding
+from mvtec_convert.layouts import own
 
 ENTRY_POINTS = "mvtec_convert.layouts"
+GENERAL = "mvtec_ad"
+"""Tried last: most other layouts have its folders as well."""
 
 
 class Layout(Protocol):
-    """What a layout module offers."""
+    """What a layout module offers.
+
+    Its docstring draws the tree, and names licence and citation. `TITLE`, `KNOWN_BY` and `LICENCE` are one line each
+    about it, for lists; a layout of an installed package may lack them.
+    """
 
     def matches(self, root: Path) -> bool:
         """Whether the folder `root` looks like this layout. Reads folder names only; never raises."""
@@ -33,47 +40,80 @@ class Layout(Protocol):
 
 
 def layouts() -> dict[str, Layout]:
-    """Every layout by name: the modules of this folder, then those of installed packages."""
+    """Every layout by name, in the order in which they are tried.
+
+    The modules of this folder, the general one last of all, and before it those of installed packages.
+    """
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     found = {name: cast(Layout, importlib.import_module(f"{__name__}.{name}")) for name in names}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         found.setdefault(point.name, point.load())
+    found[GENERAL] = found.pop(GENERAL)
     return found
 
 
+def recognised(root: Path) -> str | None:
+    """Name of the layout that a folder is in, or None.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return next((name for name, candidate in layouts().items() if candidate.matches(root)), None)
+
+
 def load(root: str | Path, *, layout: str | None = None) -> Dataset:
-    """Read a dataset from disk: which images there are and where their masks are. Decodes nothing.
+    """Read a dataset from disk: which images there are and where their masks are.
+
+    Decodes nothing, except for layouts in which nothing but a black mask says that an image is good.
 
     Args:
-        root: the folder of categories, or one category.
+        root: the folder of categories, or one category; or a TOML file that describes own data.
         layout: name of its layout; recognised where None.
 
     Raises:
         DatasetNotFoundError: no such folder, or nothing in it that a layout recognises.
-        SelectionError: no layout of that name.
+        SelectionError: no layout of that name, or a description that cannot be read.
     """
     root = Path(root).expanduser()
+    if root.suffix.lower() == ".toml" and root.is_file():
+        return _load_described(root, layout)
     if not root.is_dir():
         raise DatasetNotFoundError("no such folder", path=root, hint="give the folder that holds the categories")
     known = layouts()
     if layout is not None and layout not in known:
-        raise SelectionError(f"no layout {layout!r}; there are: {', '.join(known)}")
+        raise SelectionError(f"no layout {layout!r}; there are: {', '.join(sorted(known))}")
     findings: dict[str, list[Finding]] = {}
     try:
-        name = layout or next((name for name, candidate in known.items() if candidate.matches(root)), None)
+        name = layout or recognised(root)
         samples = [] if name is None else list(known[name].scan(root, _collector(findings)))
     except OSError as error:
         raise DatasetNotFoundError(
             f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
         ) from None
+    if name == own.NAME:
+        return own.described_dataset(root, samples, findings)
     if name is None or not (samples or findings):
-        raise DatasetNotFoundError(
-            "no dataset here: no images in <category>/train/good or <category>/test/<defect>",
-            path=root,
-            hint="give the folder that holds the categories, or one category",
-        )
+        raise _nothing_here(root, layout)
     samples.sort(key=lambda sample: sample.key)
     return Dataset(root, name, tuple(samples), {category: tuple(found) for category, found in findings.items()})
+
+
+def _load_described(path: Path, layout: str | None) -> Dataset:
+    from mvtec_convert.own_data import read_description
+
+    if layout not in (None, own.NAME):
+        message = f"a description of own data, which is not in the layout {layout}"
+        raise SelectionError(message, path=path, hint="leave the layout away")
+    return own.load_own(path.parent, read_description(path))
+
+
+def _nothing_here(root: Path, layout: str | None) -> DatasetNotFoundError:
+    if layout is not None:
+        message, hint = f"no image in the layout {layout} here", "`mvtec-convert layouts` says how each lies on disk"
+    else:
+        message = "no dataset here: no images in <category>/train/good or <category>/test/<defect>"
+        hint = "give the folder that holds the categories, or one category; `mvtec-convert layouts` lists all layouts"
+    return DatasetNotFoundError(message, path=root, hint=hint)
 
 
 def _collector(findings: dict[str, list[Finding]]) -> Callable[[str, Finding], None]:
