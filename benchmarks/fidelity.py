@@ -69,8 +69,8 @@ def main(root: str) -> None:
     ious: dict[str, list[float]] = {name: [] for name in contenders}
     for number, sample in enumerate(dataset, start=1):
         if not sample.is_good:
-            image = annotate(sample)
-            item = Item(number, sample, sample.stem, "train", labels.class_id(sample))
+            image, class_id = annotate(sample), labels.class_id(sample)
+            item = Item(number, sample, sample.stem, "train", class_id, labels.names[class_id])
             for name, (_, read_back) in contenders.items():
                 ious[name].extend(read_back(image, item))
     rows = tuple(

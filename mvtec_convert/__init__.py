@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from mvtec_convert.api import to_yolo as to_yolo
     from mvtec_convert.dataset import Dataset as Dataset
     from mvtec_convert.dataset import Sample as Sample
+    from mvtec_convert.downloads import download as download
     from mvtec_convert.errors import MvtecConvertError as MvtecConvertError
+    from mvtec_convert.exports import class_names as class_names
+    from mvtec_convert.exports import read_export as read_export
     from mvtec_convert.layouts import load as load
+    from mvtec_convert.previews import preview as preview
+    from mvtec_convert.repairs import repair as repair
+    from mvtec_convert.reports import report as report
     from mvtec_convert.sample import write_sample as write_sample
+    from mvtec_convert.source_checks import check as check
+    from mvtec_convert.statistics import export_stats as export_stats
     from mvtec_convert.statistics import stats as stats
     from mvtec_convert.validation import validate as validate
 
@@ -31,7 +39,15 @@ _HOMES = {
     "Dataset": "dataset",
     "MvtecConvertError": "errors",
     "Sample": "dataset",
+    "check": "source_checks",
+    "class_names": "exports",
+    "download": "downloads",
+    "export_stats": "statistics",
     "load": "layouts",
+    "preview": "previews",
+    "read_export": "exports",
+    "repair": "repairs",
+    "report": "reports",
     "stats": "statistics",
     "to_coco": "api",
     "to_sam": "api",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
+from mvtec_convert.balance import BalanceOptions, Method
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.labels import NameScheme
@@ -32,7 +33,7 @@ PROMPTED = ("sa1b", "sam2")
 
 
 class ExportKeywords(TypedDict, total=False):
-    """What holds in any format. See `PlanOptions`, `RegionOptions` and `ExportOptions` for what each means."""
+    """What holds in any format: see `PlanOptions`, `RegionOptions`, `ExportOptions` and `BalanceOptions`."""
 
     names: NameScheme
     background: Background
@@ -44,8 +45,11 @@ class ExportKeywords(TypedDict, total=False):
     regions: RegionRule
     merge_distance: float
     min_area: int
+    threshold: int
     images: Literal["link", "copy"]
     jobs: int
+    balance: Method
+    repeat_threshold: float | None
 
 
 def to_yolo(
@@ -79,7 +83,7 @@ def to_yolo(
         return export(dataset, Yolo(task, world), Path(out), options, progress)
     if world:
         raise SelectionError("YOLO-World finds regions, it classifies no images", hint="use --task detect or segment")
-    return export(dataset, Classify(options.plan.names), Path(out), options, progress)
+    return export(dataset, Classify(), Path(out), options, progress)
 
 
 def to_coco(
@@ -183,8 +187,11 @@ def export_options(
     regions: RegionRule = "component",
     merge_distance: float = 0.0,
     min_area: int = 0,
+    threshold: int = 0,
     images: Literal["link", "copy"] = "link",
     jobs: int = 0,
+    balance: Method = "none",
+    repeat_threshold: float | None = None,
 ) -> ExportOptions:
     """The flat keywords, grouped as the pipeline takes them."""
     plan = PlanOptions(
@@ -196,4 +203,5 @@ def export_options(
         split_from=None if split_from is None else Path(split_from),
         phrases=None if phrases is None else Path(phrases),
     )
-    return ExportOptions(plan, RegionOptions(regions, merge_distance, min_area), images, jobs)
+    cut = RegionOptions(regions, merge_distance, min_area, threshold)
+    return ExportOptions(plan, cut, images, jobs, BalanceOptions(balance, repeat_threshold))

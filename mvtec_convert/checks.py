@@ -6,18 +6,21 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 import orjson
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding, Severity
-from mvtec_convert.images import image_size, read_mask
-from mvtec_convert.jsonio import lines_of_records, read_bytes
+from mvtec_convert.images import MOST_BYTES, image_size, read_mask
+from mvtec_convert.jsonio import RecordLines, lines_of_records, parse_lines, read_bytes
+from mvtec_convert.opening import open_file
+from mvtec_convert.schemas import problems
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -27,9 +30,13 @@ PROBLEMS_TOLD = 3
 ALIKE_TOLD = 20
 """Findings of one code told of one file; the others are counted."""
 
+MOST_YAML = 1 << 20
+"""Bytes of a YAML file, which takes seconds to parse; ten thousand classes take a quarter of them."""
+
 HEAD = 1 << 16  # bytes; photographs that differ do so early
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 # --- findings --------------------------------------------------------------------------------------------------------
@@ -55,13 +62,39 @@ def limited(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield Finding(code, f"and {told[kind] - ALIKE_TOLD} more like this", path, line, severity)
 
 
+def refusal(finding: Finding) -> ExportError:
+    """The error for those who want to read what a check finds unsound; it names file and line."""
+    where = finding.path if finding.line is None else f"{finding.path}:{finding.line}"
+    return ExportError(finding.message, path=where, hint=finding.hint)
+
+
+def sound(reading: Generator[Finding, None, T], forgiven: Container[str] = ()) -> T:
+    """What a reading returns that checks use as well, and that tells what is wrong on its way.
+
+    Args:
+        reading: yields findings, returns what it read.
+        forgiven: codes of errors that leave something to read.
+
+    Raises:
+        ExportError: at its first error. Warnings are passed over.
+    """
+    while True:
+        try:
+            finding = next(reading)
+        except StopIteration as end:
+            read: T = end.value
+            return read
+        if finding.severity == "error" and finding.code not in forgiven:
+            raise refusal(finding)
+
+
 @dataclass(slots=True)
 class JsonFile:
     """A JSON file under check.
 
     Attributes:
         path: where it lies.
-        data: its bytes.
+        data: its bytes; those before the first records where these are left on disk.
         document: what it says.
         hint: what to do about a record that is not as the schema wants it.
     """
@@ -70,7 +103,7 @@ class JsonFile:
     data: bytes
     document: Any
     hint: str
-    _lines: dict[str, list[int]] = field(default_factory=dict)
+    _lines: dict[str, Sequence[int]] = field(default_factory=dict)
 
     def finding(
         self,
@@ -85,9 +118,15 @@ class JsonFile:
         if key is None:
             return Finding(code, message, str(self.path), None, severity, hint)
         if key not in self._lines:
-            self._lines[key] = lines_of_records(self.data, key)
+            self._lines[key] = self._find_lines(key)
         line = self._lines[key][index] if index < len(self._lines[key]) else None
         return Finding(code, f"{key}[{index}]: {message}", str(self.path), line, severity, hint)
+
+    def _find_lines(self, key: str) -> Sequence[int]:
+        records = self.document.get(key) if isinstance(self.document, dict) else None
+        if isinstance(records, RecordLines):
+            return range(records.first_line, records.first_line + len(records))
+        return lines_of_records(self.data, key)
 
     def schema_findings(self, sentences: Sequence[str], key: str | None = None, index: int = 0) -> Iterator[Finding]:
         """What pydantic has to say about one record, or about the whole file."""
@@ -112,6 +151,40 @@ def open_json(path: Path, hint: str) -> JsonFile | Finding:
         if data[error.pos : error.pos + 9].lstrip(b"-").startswith((b"NaN", b"Infinity")):
             advice = "JSON has neither NaN nor Infinity; mend or remove that record"
         return Finding("bad-json", f"not JSON: {error.msg}", str(path), error.lineno, hint=advice)
+
+
+def open_records(path: Path, hint: str) -> JsonFile | Finding:
+    """The same, with the records left on disk where the file is laid out for it; see `parse_lines`."""
+    document = parse_lines(path)
+    if document is None:
+        return open_json(path, hint)
+    with path.open("rb") as file:
+        return JsonFile(path, file.readline(), document, hint)
+
+
+def read_json(path: Path, hint: str) -> JsonFile:
+    """The file, for those who want to read it.
+
+    Raises:
+        ExportError: it cannot be read, or is no JSON.
+    """
+    file = open_json(path, hint)
+    if isinstance(file, Finding):
+        raise refusal(file)
+    return file
+
+
+def read_json_as(path: Path, model: type[Model], hint: str) -> tuple[JsonFile, Model]:
+    """The file, and what it says in the form of the model; see `read_json`.
+
+    Raises:
+        ExportError: the document does not fit the model.
+    """
+    file = read_json(path, hint)
+    try:
+        return file, model.model_validate(file.document)
+    except ValidationError as error:
+        raise refusal(next(file.schema_findings(problems(error)))) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +219,7 @@ class _Loader(yaml.SafeLoader):
 def open_yaml(path: Path, hint: str) -> YamlFile | Finding:
     """The file, or why it cannot be read."""
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path, MOST_YAML).decode("utf-8-sig")
         return YamlFile(path, text, yaml.load(text, _Loader), hint)
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
@@ -177,6 +250,8 @@ def is_folder(path: Path) -> bool:
 
 def leads_out(name: str) -> bool:
     """Whether a file name that a dataset gives is absolute, or goes up; on any system."""
+    if not any(sign in name for sign in "/\\:"):
+        return name == ".."  # a bare name; pathlib would take its time to say the same
     return (
         PurePosixPath(name).is_absolute()
         or bool(PureWindowsPath(name).drive)
@@ -207,7 +282,7 @@ def image(path: Path, size: tuple[int, int] | None = None, smallest_side: int = 
         return
     try:
         actual = image_size(path)
-        if not _has_its_end(path):
+        if not has_its_end(path):
             read_mask(path)  # decodes everything
     except MaskError as error:
         yield Finding("bad-image", error.reason, str(path), hint=error.hint)
@@ -223,7 +298,7 @@ def image(path: Path, size: tuple[int, int] | None = None, smallest_side: int = 
         yield Finding("tiny-image", message, str(path), severity="warning", hint="remove it, or use larger images")
 
 
-def _has_its_end(path: Path) -> bool:
+def has_its_end(path: Path) -> bool:
     """Whether a PNG or JPEG ends as it should; other formats are taken at their word."""
     with path.open("rb") as file:
         start = file.read(4)
@@ -281,14 +356,18 @@ def _head(path: Path) -> Hashable:
 
 
 def _content(path: Path) -> Hashable:
-    return _digest(path)
+    size = _size_or_name(path)
+    if isinstance(size, int) and size <= HEAD:
+        return None  # its head was all of it
+    # What no reader takes for an image may be a hole of any size.
+    return path if isinstance(size, int) and size > MOST_BYTES else _digest(path)
 
 
 def _digest(path: Path, size: int = -1) -> Hashable:
     """Digest of the file's first `size` bytes, or of all; the name where there is no file to read."""
     digest = hashlib.blake2b()
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while block := file.read(size if size > 0 else 1 << 20):
                 digest.update(block)
                 if size > 0:
@@ -296,6 +375,12 @@ def _digest(path: Path, size: int = -1) -> Hashable:
     except (OSError, ValueError):
         return path.name
     return digest.digest()
+
+
+def identical_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """Groups of files of the same content, each of two or more, in the order given; only those of one size are read."""
+    for same in _same([(str(path), path) for path in paths], (_size_or_name, _head, _content)):
+        yield [path for _, path in same]
 
 
 def _same_names(places: Sequence[tuple[str, Path]], leaks: set[Path]) -> Iterator[Finding]:

@@ -19,6 +19,26 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
+class PixelNames:
+    """How the pixels of a mask name the defect they show. A black pixel is never a defect.
+
+    Attributes:
+        by: what names it: the pixel's `value` (its brightest channel, as stored), or its `colour`.
+        names: (value, defect type), or (colour as 0xRRGGBB, defect type).
+        otherwise: defect type of any other pixel; None: such a pixel is an error.
+    """
+
+    by: Literal["value", "colour"]
+    names: tuple[tuple[int, str], ...]
+    otherwise: str | None = None
+
+    @property
+    def defect_types(self) -> tuple[str, ...]:
+        """Every defect type that a mask may show, sorted."""
+        return tuple(sorted({name for _, name in self.names} | ({self.otherwise} if self.otherwise else set())))
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image on disk.
 
@@ -30,6 +50,7 @@ class Sample:
         masks: paths of its mask files; empty for good images.
         key: POSIX path inside the dataset, beginning with the category (`carpet/test/hole/000.png`).
             Unique, and the same wherever the dataset lies, so splits are saved by it.
+        pixel_names: how pixels of the masks name the defect; None: every pixel shows `defect_type`.
     """
 
     category: str
@@ -38,6 +59,7 @@ class Sample:
     image: Path
     masks: tuple[Path, ...]
     key: str
+    pixel_names: PixelNames | None = None
 
     @property
     def is_good(self) -> bool:
@@ -45,9 +67,21 @@ class Sample:
         return self.defect_type == GOOD
 
     @property
+    def defect_types(self) -> tuple[str, ...]:
+        """What its regions may be, sorted: the one defect type, or those that the pixels can name; none for good."""
+        if self.is_good:
+            return ()
+        return (self.defect_type,) if self.pixel_names is None else self.pixel_names.defect_types
+
+    @property
     def stem(self) -> str:
         """File name of the image without its suffix."""
         return PurePosixPath(self.key).stem
+
+    def _repr_html_(self) -> str:
+        from mvtec_convert.notebook import sample_html
+
+        return sample_html(self)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,12 +93,14 @@ class Dataset:
         layout: name of the layout it is in.
         samples: every image, sorted by key.
         findings_by_category: what does not fit the layout (a defective image without a mask, a mask without an image).
+        folders: the folders of its files, where it has no folder to itself; empty: all of `root` is the dataset.
     """
 
     root: Path
     layout: str
     samples: tuple[Sample, ...]
     findings_by_category: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,6 +115,16 @@ class Dataset:
             f"{len(self) - defective} good and {defective} defective images)"
         )
 
+    def _repr_html_(self) -> str:
+        from mvtec_convert.notebook import dataset_html
+
+        return dataset_html(self)
+
+    @property
+    def guarded(self) -> tuple[Path, ...]:
+        """The folders that nothing may be written into: at least one."""
+        return self.folders or (self.root,)
+
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of the categories, sorted."""
@@ -86,10 +132,15 @@ class Dataset:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What does not fit the layout, in all categories."""
+        """What does not fit the layout, in all categories; warnings too."""
         return tuple(
             finding for category in sorted(self.findings_by_category) for finding in self.findings_by_category[category]
         )
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those findings with which nothing can be converted."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
     def defect_types(self) -> tuple[str, ...]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mvtec_convert.findings import Finding
+
+MORE_FILES = "raise the limit on open files (ulimit -n), or use fewer --jobs"
+"""The hint where no file can be opened any more."""
 
 
 class MvtecConvertError(Exception):
@@ -41,15 +45,46 @@ class SelectionError(MvtecConvertError):
 
 
 class MaskError(MvtecConvertError):
-    """One image or mask cannot be used as it is."""
+    """One image or mask cannot be used as it is.
+
+    Attributes:
+        code: of the finding that it becomes; see `Finding`.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        code: str = "bad-image",
+        path: str | os.PathLike[str] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(reason, path=path, hint=hint)
+        self.code = code
 
 
 class OutputError(MvtecConvertError):
     """The target folder cannot be written, or must not be."""
 
 
+class DownloadError(MvtecConvertError):
+    """Something could not be fetched, or is not what it should be."""
+
+
+class ArchiveError(MvtecConvertError):
+    """An archive that cannot be unpacked, or must not be."""
+
+
 class ExportError(MvtecConvertError):
     """A folder that should hold an exported dataset does not, or cannot be read."""
+
+
+class ExtraMissingError(MvtecConvertError):
+    """A library that only one command needs is not installed."""
+
+
+class ExhaustedError(MvtecConvertError):
+    """The machine has run out of file handles or memory, for which no file of the source is to blame."""
 
 
 class BadSourceError(MvtecConvertError):
@@ -60,23 +95,40 @@ class BadSourceError(MvtecConvertError):
     """
 
     SHOWN = 10
+    """Files named in `reason`; the command line names all."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        count = len(self.findings)
         lines = [f"{finding.where}: {finding.message}" for finding in self.findings[: self.SHOWN]]
-        if count > self.SHOWN:
-            lines.append(f"... and {count - self.SHOWN} more")
+        if len(self.findings) > self.SHOWN:
+            lines.append(f"... and {len(self.findings) - self.SHOWN} more")
         hints = list(dict.fromkeys(finding.hint for finding in self.findings if finding.hint))
-        super().__init__(
-            f"{count} file{'s' if count > 1 else ''} cannot be used:\n  " + "\n  ".join(lines),
-            hint="; ".join(hints[:3]) or None,
-        )
+        super().__init__(f"{self.counts}:\n  " + "\n  ".join(lines), hint="; ".join(hints[:3]) or None)
+
+    @property
+    def counts(self) -> str:
+        """How many files, and of which kind: "3 files cannot be used (2 empty-mask, 1 missing-mask)"."""
+        return f"{len(self.findings)} file{'s' * (len(self.findings) > 1)} cannot be used ({by_code(self.findings)})"
+
+
+def by_code(findings: Iterable[Finding]) -> str:
+    """How many there are of each code, the most frequent first: "2 empty-mask, 1 missing-mask"."""
+    counts = Counter(finding.code for finding in findings)
+    return ", ".join(f"{count} {code}" for code, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def printable(text: str) -> str:
     """Text with control characters and undecodable bytes escaped, safe to show in a terminal."""
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape", "surrogatepass").decode() for ch in text)
+
+
+def size_in_words(size: float) -> str:
+    """Bytes for people: "5.3 GB", powers of ten."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit in {"bytes", "kB"} else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def is_text(name: str) -> bool:

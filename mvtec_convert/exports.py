@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mvtec_convert.dataset import GOOD
 from mvtec_convert.errors import ExportError
-from mvtec_convert.formats import Format, format_named, formats
+from mvtec_convert.formats import Format, format_named, formats, good_is_a_class
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.labelled import LabelledImage
-from mvtec_convert.layouts import layouts
 from mvtec_convert.publish import MANIFEST
 from mvtec_convert.schemas.export import ManifestFile
 
@@ -48,13 +48,17 @@ def class_names(folder: str | Path, *, format: str | None = None) -> tuple[str, 
 def is_export(folder: Path) -> bool:
     """Whether a folder, or a COCO file, is an exported dataset and no source.
 
-    The manifest decides; without one a source layout goes before the formats: folders of images by class look alike.
+    The manifest says so, or a format recognises it. A category of a source without its masks looks like images in
+    folders of their classes; it is told from these by its train, which holds nothing but `good`.
     """
     if (folder / MANIFEST).is_file():
         return True
-    if folder.is_dir() and any(layout.matches(folder) for layout in layouts().values()):
-        return False
-    return folder.exists() and any(known.recognises(folder) for known in formats().values())
+    known = next((each for each in formats().values() if folder.exists() and each.recognises(folder)), None)
+    return known is not None and not (good_is_a_class(known) and _learns_from_good_alone(folder))
+
+
+def _learns_from_good_alone(folder: Path) -> bool:
+    return [path.name for path in (folder / "train").iterdir() if path.is_dir()] == [GOOD]
 
 
 def format_of(folder: Path, name: str | None = None) -> type[Format]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from mvtec_convert.errors import MaskError
+from mvtec_convert.opening import open_file, read_file
 
 try:
     # Reads a greyscale PNG several times faster than OpenCV or Pillow; has no wheel for some interpreters.
@@ -28,11 +34,34 @@ BinaryMask: TypeAlias = npt.NDArray[np.uint8]
 MAX_PIXELS = 2**27
 """Images and masks of more pixels are refused before any of them is decoded; 11,585 x 11,585 passes."""
 
+MOST_BYTES = 8 * MAX_PIXELS + (1 << 20)
+"""Of an image file: as many pixels, unpacked, in four channels of 16 bits."""
+
+KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+"""What is decoded, whatever a file is called. Of what else Pillow knows, EPS would start a program."""
+
 EXIF_ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its EXIF orientation (EXIF 2.32, 4.6.4.A); Pillow turns anticlockwise."""
+
 TIFF_BITS = 258
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY = 0
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
 PNG_COLOURED = (2, 4, 6)  # RGB, grey + alpha, RGBA
+PNG_USUAL = {(8, 0): "L", (8, 2): "RGB", (8, 6): "RGBA"}
+"""Pillow's modes by bit depth and colour type."""
+PNG_HARMLESS = {b"IHDR": 13, b"gAMA": 4, b"sRGB": 1, b"pHYs": 9}
+"""Length of each chunk that a PNG without metadata may have before its pixels (PNG specification, 11)."""
+PNG_HEAD = 128  # bytes; room for all of these
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -42,16 +71,86 @@ def image_size(path: Path) -> tuple[int, int]:
         MaskError: not an image, unreadable, too large, or marked by EXIF as rotated: readers disagree on whether
             to turn such an image, and none turns its mask with it.
     """
+    return upright_header(path).size
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What an image file says of itself before its pixels.
+
+    Attributes:
+        kind: the content's format, whatever the file is called, as Pillow names it: `PNG`, `JPEG`.
+        mode: bands and depth, as Pillow names them: `L`, `RGB`, `I;16`.
+        width: px, as stored.
+        height: px, as stored.
+        orientation: EXIF's, from 1 to 8; 1 where the image is stored upright.
+    """
+
+    kind: str
+    mode: str
+    width: int
+    height: int
+    orientation: int
+
+    @property
+    def channels(self) -> int:
+        """Of the decoded image: 1 for greyscale, 3 for colour (a palette's too), one more with transparency."""
+        return Image.getmodebands("RGB" if self.mode == "P" else self.mode)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), px, as stored."""
+        return self.width, self.height
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height), px, once the image is turned as EXIF says; from 5 on it lies on its side."""
+        return self.size if self.orientation < 5 else (self.height, self.width)
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read what stands before the pixels.
+
+    Raises:
+        MaskError: not an image, unreadable or too large.
+    """
+    usual = _usual_png(path)
+    if usual is not None:
+        return usual
     with _open_image(path) as image:
-        size = (image.width, image.height)
         orientation = _orientation(image)
-    if orientation not in (0, 1):
+        turned = orientation if 2 <= orientation <= 8 else 1
+        return ImageHeader(image.format or "", image.mode, image.width, image.height, turned)
+
+
+def upright_header(path: Path) -> ImageHeader:
+    """The same of an image that is stored upright.
+
+    Raises:
+        MaskError: see `image_size`.
+    """
+    header = read_header(path)
+    if header.orientation != 1:
         raise MaskError(
-            f"EXIF orientation {orientation}: most trainers would turn the image but not its mask",
+            f"EXIF orientation {header.orientation}: most trainers would turn the image but not its mask",
+            code="exif-rotation",
             path=path,
             hint="save the image upright, without the EXIF orientation",
         )
-    return size
+    return header
+
+
+def verify(path: Path) -> None:
+    """Check a PNG's checksums, which tells of any damage without decoding; other kinds have none.
+
+    Raises:
+        MaskError: not an image, unreadable, too large or damaged.
+    """
+    with _open_image(path) as image:
+        try:
+            image.verify()
+        except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+            raise _undecodable(path, error) from None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -65,11 +164,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def read_mask(path: Path) -> BinaryMask:
-    """Read one mask file; any pixel that is not black counts as defect.
+def read_mask(path: Path, threshold: int = 0) -> BinaryMask:
+    """Read one mask file; any pixel that is not black counts as defect, or any brighter than `threshold`.
 
     Every bit depth and colour type is read exactly: 1, 8 and 16 bits, palette (by colour), RGB; with an alpha channel,
     what is fully transparent is no defect.
+
+    Args:
+        path: the file.
+        threshold: see `binarise`.
 
     Returns:
         Shape (height, width), dtype uint8, values 0 and 1.
@@ -77,8 +180,33 @@ def read_mask(path: Path) -> BinaryMask:
     Raises:
         MaskError: not an image, truncated, corrupt, unreadable or too large.
     """
+    values = read_mask_values(path)
+    if threshold == 0 and values.dtype == np.uint8 and values.flags.writeable:
+        # In place: room for a second array of this size costs several times what decoding does.
+        return np.asarray(cv2.threshold(values, 0, 1, cv2.THRESH_BINARY, dst=values)[1], np.uint8)
+    return binarise(values, threshold)
+
+
+def is_black(path: Path) -> bool:
+    """Whether a mask shows no defect; False where it cannot be read, which is told once it is used."""
     try:
-        data = path.read_bytes()
+        return not read_mask_values(path).any()
+    except MaskError:
+        return False
+
+
+def read_mask_values(path: Path) -> npt.NDArray[Any]:
+    """Read one mask file as it is: of each pixel the brightest channel, 0 where it is fully transparent.
+
+    Returns:
+        Shape (height, width), on the scale of the file: bool, uint8, uint16, int32 or float32; colours of a palette,
+        and grey of 2 or 4 bits, as uint8.
+
+    Raises:
+        MaskError: see `read_mask`.
+    """
+    try:
+        data = read_file(path, MOST_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from None
     header = _png_header(data)
@@ -93,7 +221,22 @@ def read_mask(path: Path) -> BinaryMask:
         grey = decode_image_png_u8(data, (header.height, header.width), "mono")
     except Exception as error:  # kornia-rs raises bare Exception
         raise _undecodable(path, error) from None
-    return non_zero(grey[..., 0])
+    return np.asarray(grey[..., 0])
+
+
+def binarise(values: npt.NDArray[Any], threshold: int = 0) -> BinaryMask:
+    """1 where a value is above `threshold`, which is on a scale from 0 to 255 whatever the file's depth.
+
+    With 0, all that is not 0 is 1: also what is negative, or less than 1/255 of 16 bits.
+    """
+    if threshold == 0:
+        return non_zero(values)
+    return np.ascontiguousarray(values > threshold * full_scale(values) / 255).view(np.uint8)
+
+
+def full_scale(values: npt.NDArray[Any]) -> int:
+    """The value that stands for white: 1, 255 or 65535 by the file's depth; 255 for deeper ones, which have no rule."""
+    return {"bool": 1, "uint16": 65535}.get(values.dtype.name, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +247,34 @@ class _PngHeader:
     colour: int
 
 
+def _usual_png(path: Path) -> ImageHeader | None:
+    """What `read_header` makes of a sound PNG without metadata, in a fraction of Pillow's time; None of all else."""
+    try:
+        with open_file(path) as file:
+            head = file.read(PNG_HEAD)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    found = _png_header(head)
+    mode = PNG_USUAL.get((found.depth, found.colour)) if found else None
+    if found is None or mode is None or not found.width or not found.height or not _is_harmless(head):
+        return None
+    _refuse_large(found.width, found.height, path)
+    return ImageHeader("PNG", mode, found.width, found.height, 1)
+
+
+def _is_harmless(head: bytes) -> bool:
+    """Whether a PNG has sound chunks of `PNG_HARMLESS` alone before its pixels."""
+    at = len(PNG_SIGNATURE)
+    while head[at + 4 : at + 8] != b"IDAT":
+        length, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+        end = at + 8 + length
+        checksum = int.from_bytes(head[end : end + 4], "big")
+        if PNG_HARMLESS.get(kind) != length or zlib.crc32(head[at + 4 : end]) != checksum:
+            return False
+        at = end + 4
+    return True
+
+
 def _png_header(data: bytes) -> _PngHeader | None:
     """The IHDR chunk (PNG specification, 11.2.2), or None where the content is not PNG, whatever the file is called."""
     if len(data) < 26 or not data.startswith(PNG_SIGNATURE) or data[12:16] != b"IHDR":
@@ -111,67 +282,127 @@ def _png_header(data: bytes) -> _PngHeader | None:
     return _PngHeader(*struct.unpack(">IIBB", data[16:26]))
 
 
-def _open_image(path: Path) -> Image.Image:
+@contextmanager
+def _open_image(path: Path) -> Iterator[Image.Image]:
+    """The image, its header read and of a size that is not refused."""
     try:
-        image = Image.open(path)
-    except UnidentifiedImageError:
-        raise MaskError("not an image", path=path, hint="replace it with the real image file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large("the image", path) from None
+        file = open_file(path)
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (ValueError, SyntaxError) as error:
-        raise _undecodable(path, error) from None
-    _refuse_large(image.width, image.height, path)
-    return image
+    with file:
+        try:
+            image = _identified(file, path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        except ValueError as error:
+            raise _undecodable(path, error) from None
+        if image is None:
+            raise MaskError("not an image", path=path, hint="replace it with the real image file")
+        _refuse_large(image.width, image.height, path)
+        yield image
 
 
-def _read_with_pillow(path: Path, *, is_png: bool) -> BinaryMask:
+def _identified(file: IO[bytes], path: Path) -> Image.Image | None:
+    """What `Image.open` makes of a file, or None where it is no image; the size is not judged.
+
+    `Image.open` warns of sizes that are allowed here, and a warning can only be silenced for all threads at once.
+    """
+    head = file.read(16)
+    for load_plugins in (Image.preinit, Image.init):  # the usual formats, then all; the first calls take a while
+        load_plugins()
+        for factory, accepts in [Image.OPEN[kind] for kind in KINDS if kind in Image.OPEN]:
+            file.seek(0)
+            try:
+                if accepts is None or accepts(head) is True:
+                    return factory(file, str(path))
+            except (SyntaxError, IndexError, TypeError, struct.error):  # as `Image.open` does
+                continue
+    return None
+
+
+def _read_with_pillow(path: Path, *, is_png: bool) -> npt.NDArray[Any]:
     try:
         if is_png:
             with _open_image(path) as image:
                 image.verify()  # Pillow checks a PNG's checksums here only
         with _open_image(path) as image:
             if isinstance(image, TiffImageFile) and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
-                return _read_with_opencv(path.read_bytes(), path)  # Pillow keeps the high byte of colours only
-            return _by_colour(image)
+                return _read_with_opencv(
+                    read_file(path, MOST_BYTES), path
+                )  # Pillow keeps the high byte of colours only
+            return _brightest(image)
     except MaskError:
         raise
     except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
         raise _undecodable(path, error) from None
 
 
-def _by_colour(image: Image.Image) -> BinaryMask:
+def _brightest(image: Image.Image) -> npt.NDArray[Any]:
     if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):
         image = image.convert("RGBA")
     elif len(image.getbands()) == 1 and image.mode != "P":
-        return non_zero(np.asarray(image))
+        return np.asarray(image)
     elif image.mode not in {"RGB", "RGBA", "LA"}:
         image = image.convert("RGB")
-    return _any_channel(np.asarray(image))
+    return _brightest_channel(np.asarray(image))
 
 
-def _read_with_opencv(data: bytes, path: Path) -> BinaryMask:
+def _read_with_opencv(data: bytes, path: Path) -> npt.NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise _undecodable(path, "damaged data")
-    return _any_channel(np.asarray(pixels))
+    return _brightest_channel(np.asarray(pixels))
 
 
-def _any_channel(pixels: npt.NDArray[Any]) -> BinaryMask:
-    """1 where any colour is not 0, nor alpha, if there is one; `pixels` has shape (height, width[, bands])."""
+def _brightest_channel(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The largest colour of each pixel, 0 where alpha is; `pixels` has shape (height, width[, bands])."""
     if pixels.ndim == 2:
-        return non_zero(pixels)
+        return pixels
     has_alpha = pixels.shape[2] in (2, 4)
-    colours = pixels[..., :-1] if has_alpha else pixels
-    found = np.any(colours, axis=-1)
-    return non_zero(found & (pixels[..., -1] > 0) if has_alpha else found)
+    values: npt.NDArray[Any] = (pixels[..., :-1] if has_alpha else pixels).max(axis=-1)
+    if has_alpha:
+        values[pixels[..., -1] == 0] = 0
+    return values
+
+
+def read_image(path: Path) -> npt.NDArray[Any]:
+    """Decode an image, for formats that store its pixels anew.
+
+    Returns:
+        Shape (height, width, 3), dtype uint8, RGB: the high byte of 16 bits, and transparency ignored. Greyscale of
+        more than 8 bits keeps all of them: shape (height, width), integers or float32.
+
+    Raises:
+        MaskError: not an image, truncated, corrupt, unreadable or too large.
+    """
+    with _open_image(path) as image:
+        try:
+            image.load()
+            if image.mode == "F" or image.mode.startswith("I"):
+                return np.asarray(image)
+            image.info.pop("transparency", None)  # Pillow warns of one that it does not convert
+            return np.asarray(image.convert("RGB"))
+        except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+            raise _undecodable(path, error) from None
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode an image to 8 bits, shape (height, width, 3): of more than 8 bits the high byte, as libpng takes it.
+
+    Raises:
+        MaskError: see `read_image`.
+    """
+    pixels = read_image(path)
+    if pixels.ndim == 2:
+        grey = pixels // 256 if np.issubdtype(pixels.dtype, np.integer) else pixels
+        pixels = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(pixels, np.uint8)
 
 
 def is_jpeg(path: Path) -> bool:
     """Whether the content is JPEG, whatever the file is called. An unreadable file is none."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(3) == b"\xff\xd8\xff"
     except OSError:
         return False
@@ -183,19 +414,38 @@ def save_jpeg(source: Path, target: Path) -> None:
     Raises:
         MaskError: the image cannot be decoded.
     """
+    Image.fromarray(read_rgb(source)).save(target, "JPEG", quality=95, subsampling=0)
+
+
+def save_png(source: Path, target: Path, orientation: int = 1, threshold: int | None = None) -> None:
+    """Save an image or a mask anew as PNG, without loss, and without EXIF.
+
+    Args:
+        source: the file.
+        target: where to write.
+        orientation: EXIF's; the pixels are turned upright as it says.
+        threshold: for a mask: 255 where it is above this, 0 elsewhere; see `binarise`. None keeps its values.
+
+    Raises:
+        MaskError: the source cannot be decoded, or PNG has no such pixels (CMYK, float).
+    """
+    if threshold is not None:
+        _save_turned(Image.fromarray(read_mask(source, threshold) * np.uint8(255)), target, orientation)
+        return
     with _open_image(source) as image:
         try:
-            pixels = _eight_bits(image).convert("RGB")
+            image.load()
         except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
             raise _undecodable(source, error) from None
-    pixels.save(target, "JPEG", quality=95, subsampling=0)
+        if image.mode not in PNG_MODES:
+            raise MaskError(f"PNG cannot hold {image.mode}", path=source, hint="save it as RGB")
+        _save_turned(image, target, orientation)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greyscale of 16 bits by its high byte, as libpng takes it; Pillow would cut it off at 255. Others as they are."""
-    if not image.mode.startswith("I"):
-        return image
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+def _save_turned(image: Image.Image, target: Path, orientation: int) -> None:
+    turned = image.transpose(TURNS[orientation]) if orientation in TURNS else image
+    turned.info.pop("exif", None)
+    turned.save(target, "PNG")
 
 
 def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:
@@ -223,3 +473,11 @@ def _unreadable(path: Path, error: OSError) -> MaskError:
 
 def _undecodable(path: Path, error: object) -> MaskError:
     return MaskError(f"damaged or truncated: {error}", path=path, hint="restore the file from its source")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link to the file, which takes no space; a copy where the file system refuses one."""
+    try:
+        os.link(source.resolve() if source.is_symlink() else source, target)
+    except OSError:  # another device, a file system without links, too many links, a file that is not ours
+        shutil.copyfile(source, target)

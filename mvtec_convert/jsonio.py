@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
 from mvtec_convert.errors import ExportError
+from mvtec_convert.opening import open_file, read_file
+
+MOST_BYTES = 1 << 31
+"""Of a JSON file that is read whole; COCO's largest published relatives have 1.3 GB."""
+
+MOST_LINE = 1 << 26
+"""Bytes of one record."""
 
 
 def save_json(document: Any, path: Path) -> None:
@@ -26,14 +37,18 @@ def load_json(path: Path) -> Any:
     return parse_json(read_bytes(path), path)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Read a file whole.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
     Raises:
-        ExportError: it cannot be read.
+        ExportError: it cannot be read, or has more.
     """
     try:
-        return path.read_bytes()
+        return read_file(path, most)
     except OSError as error:
         raise ExportError(f"cannot be read: {error.strerror}", path=path) from None
 
@@ -48,6 +63,85 @@ def parse_json(data: bytes, path: Path) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise ExportError(f"not JSON: {error}", path=path) from None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLines:
+    """A list of a JSON file with each record on a line of its own, read anew each time it is iterated over.
+
+    Attributes:
+        path: of the file.
+        start: where the first record begins, bytes.
+        first_line: the line of the first record, 1-based.
+        count: number of records.
+    """
+
+    path: Path
+    start: int
+    first_line: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Any]:
+        with open_file(self.path) as file:
+            file.seek(self.start)
+            yield from map(_record, islice(_lines(file), self.count))
+
+
+def parse_lines(path: Path) -> dict[str, Any] | None:
+    """The document of a JSON file that is laid out as this package writes COCO, its records left on disk; else None.
+
+    The layout: other keys on the first line, then for each list a line `"key":[`, a line for each record, and a line
+    `],`, for the last list `]}`. The lists become `RecordLines`, so that a file of gigabytes takes no more memory than
+    a small one. Each record is parsed once here, so that none is found to be no JSON later on.
+    """
+    try:
+        with open_file(path) as file:
+            return _lists_on_lines(file, path)
+    except (OSError, ValueError):
+        return None
+
+
+def _lists_on_lines(file: IO[bytes], path: Path) -> dict[str, Any] | None:
+    head = file.readline(MOST_LINE)
+    if not head.endswith(b",\n"):
+        return None
+    document: dict[str, Any] = orjson.loads(head[:-2] + b"}")
+    line = 2
+    while key := re.fullmatch(rb'"(\w+)":\[\n', file.readline(MOST_LINE)):
+        start, name = file.tell(), key[1].decode()
+        count, closing = _skip_records(file)
+        if name in document:
+            return None
+        document[name] = RecordLines(path, start, line + 1, count)
+        if closing != b"],\n":
+            return document if closing == b"]}\n" and not file.read(1) else None
+        line += count + 2
+    return None
+
+
+def _skip_records(file: IO[bytes]) -> tuple[int, bytes]:
+    """How many lines are records, and the line after them. Raises ValueError where one is not, or the list is not."""
+    more = True  # records may follow: at the beginning, and after a comma
+    for count, line in enumerate(_lines(file)):
+        if line.startswith(b"]") and (not more or not count):
+            return count, line
+        if not more:
+            break
+        _record(line)
+        more = line.endswith(b",\n")
+    raise ValueError("no list of records on lines")
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines from here on; what has more than `MOST_LINE` comes in parts, none of which is a record."""
+    return iter(partial(file.readline, MOST_LINE), b"")
+
+
+def _record(line: bytes) -> Any:
+    return orjson.loads(line.removesuffix(b"\n").removesuffix(b","))
 
 
 def lines_of_records(data: bytes, key: str) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError
 from mvtec_convert.images import MAX_PIXELS, BinaryMask, read_rgb
+from mvtec_convert.opening import open_file
 from mvtec_convert.polygons import edge_outlines
 from mvtec_convert.regions import Region, RegionOptions, find_regions
 
@@ -29,6 +30,9 @@ Ring: TypeAlias = npt.NDArray[np.float64]
 
 UNNAMED = "object"
 """The class of objects that a format, or a file, gives no class."""
+
+MOST_ARRAY_PIXELS = 1 << 24
+"""Of an image that is stored as a NumPy array, which may be a hole in a file; MedSAM's have 2**20."""
 
 MOST_MASK_PIXELS = 4 * MAX_PIXELS
 """Of all masks of one image, each cut to its extent; run lengths of a few bytes can stand for any number of pixels."""
@@ -116,15 +120,31 @@ def read_picture(image: LabelledImage) -> npt.NDArray[np.uint8]:
     """
     if image.image.suffix != ".npy":
         return read_rgb(image.image)
-    try:
-        array = np.load(image.image, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header may raise nearly anything
-        raise ExportError(f"cannot be read: {error}", path=image.image) from None
+    array = open_array(image.image)
     is_image = array.ndim == 3 and array.shape[2] == 3 and np.issubdtype(array.dtype, np.floating)
-    if not is_image or not 0 < array.shape[0] * array.shape[1] <= MAX_PIXELS:
+    if not is_image or not 0 < array.shape[0] * array.shape[1] <= MOST_ARRAY_PIXELS:
         raise ExportError(f"an array of {array.dtype} and shape {array.shape} is no image", path=image.image)
     pixels = np.nan_to_num(array.astype(np.float32) * 255).clip(0, 255).astype(np.uint8)
     return np.asarray(cv2.resize(pixels, (image.width, image.height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """A .npy file, mapped and not read; nothing in it is executed.
+
+    Raises:
+        ExportError: it is none, or is damaged.
+    """
+    try:
+        with open_file(path):  # what is no regular file might be waited for for ever
+            array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header may raise nearly anything
+        reason = error.strerror if isinstance(error, OSError) else error
+        hint = "write it again with numpy.save"
+        raise ExportError(f"cannot be read: {reason}", path=path, hint=hint) from None
+    if isinstance(array, np.ndarray):
+        return array
+    array.close()
+    raise ExportError("an archive of arrays, not one array", path=path, hint="write it with numpy.save")
 
 
 def split_named(name: str) -> str:

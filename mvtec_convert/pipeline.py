@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import mvtec_convert
 from mvtec_convert import splits
-from mvtec_convert.dataset import Dataset, SplitName
+from mvtec_convert.balance import Balance, BalanceOptions, TrainImage, balance
+from mvtec_convert.balance import save as save_balance
+from mvtec_convert.dataset import GOOD, Dataset, SplitName
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
-from mvtec_convert.formats import Encoded, Format, takes_background
-from mvtec_convert.images import is_jpeg, save_jpeg
-from mvtec_convert.plan import Item, Plan, PlanOptions, make_plan, save_classes
-from mvtec_convert.publish import check_target, publishing, save_manifest
+from mvtec_convert.formats import Encoded, Format, good_is_a_class, takes_background, writes_repeats
+from mvtec_convert.images import is_jpeg, link_or_copy, save_jpeg
+from mvtec_convert.plan import Background, Item, Plan, PlanOptions, make_plan, save_classes
+from mvtec_convert.publish import check_place, publishing, save_manifest
 from mvtec_convert.regions import RegionOptions, annotate
+from mvtec_convert.workers import in_order
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-LOOK_AHEAD = 8  # images a worker may be ahead of the writer; bounds memory
+MOST_INEXACT = 200
+"""Images whose IoU is kept; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class ExportOptions:
         regions: how masks are cut into regions.
         images: `link` (hard links where the file system allows, else copies) or `copy`.
         jobs: threads; 0 means one for each core.
+        balance: how rare classes of `train` are made more frequent.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     regions: RegionOptions = field(default_factory=RegionOptions)
     images: Literal["link", "copy"] = "link"
     jobs: int = 0
+    balance: BalanceOptions = field(default_factory=BalanceOptions)
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class Fidelity:
         total: sum of all IoUs.
         lowest: the lowest IoU.
         worst: name of the image with the lowest IoU; None while all are exact.
+        inexact: lowest IoU of the images that did not come back exactly, by name; those of the lowest, at most
+            `MOST_INEXACT`.
     """
 
     judge: str
@@ -79,6 +86,7 @@ class Fidelity:
     total: float = 0.0
     lowest: float = 1.0
     worst: str | None = None
+    inexact: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -93,6 +101,16 @@ class Fidelity:
             self.total += iou
             if iou < self.lowest:
                 self.lowest, self.worst = iou, name
+        if min(ious, default=1.0) < 1.0:
+            self.inexact[name] = min(ious)
+        if len(self.inexact) > MOST_INEXACT:
+            del self.inexact[max(self.inexact, key=lambda name: self.inexact[name])]
+
+    def document(self) -> dict[str, Any]:
+        """As the manifest keeps it, the worst images first."""
+        worst = sorted(self.inexact.items(), key=lambda pair: (pair[1], pair[0]))
+        counts = {"regions": self.regions, "exact": self.exact, "lowest": self.lowest, "mean": self.mean}
+        return {"judge": self.judge, **counts, "inexact": dict(worst)}
 
 
 @dataclass(slots=True)
@@ -105,8 +123,10 @@ class Summary:
         splits: by name, in the order train, val, test.
         fidelity: how the regions came back; None where the format has no geometry.
         left_out: keys of defective images that a filter emptied.
+        good_left_out: number of good images left out because the format's trainer fails on them.
         notes: what a person should know before training.
         next_step: the command that would train on it.
+        balance: how often each image of `train` is to be seen; None where nothing was balanced.
     """
 
     out: Path
@@ -114,8 +134,10 @@ class Summary:
     splits: dict[SplitName, SplitSummary]
     fidelity: Fidelity | None
     left_out: list[str] = field(default_factory=list)
+    good_left_out: int = 0
     notes: list[Finding] = field(default_factory=list)
     next_step: str = ""
+    balance: Balance | None = None
 
 
 def export(
@@ -139,31 +161,49 @@ def export(
         BadSourceError: files of the source that cannot be used; all of them are listed.
         OutputError: `out` cannot or must not be written.
     """
-    if dataset.findings:
-        raise BadSourceError(dataset.findings)
+    errors = [finding for finding in dataset.findings if finding.severity == "error"]
+    if errors:
+        raise BadSourceError(errors)
     if not takes_background(target):
+        _refuse_background(options.plan.background, target)
         options = replace(options, plan=replace(options.plan, background="none"))
     plan = make_plan(dataset, options.plan)
     target.refuse(plan)
-    check_target(out, dataset.root)
+    check_place(out, dataset.root)
     summary = Summary(
         out=out,
         format=target.name,
         splits={split: SplitSummary() for split in plan.split_names},
         fidelity=Fidelity(target.judge) if target.judge else None,
+        good_left_out=0 if takes_background(target) else sum(sample.is_good for sample in dataset),
         next_step=target.next_step(out),
     )
     with publishing(out, dataset.root) as folder:
-        target.write(folder, plan, _encoded(plan, target, folder, options, summary, progress))
+        encoded = _encoded(plan, target, folder, options, summary, progress)
+        train: list[tuple[Item, TrainImage]] = []
+        if options.balance.method != "none":
+            encoded = _remembered(encoded, plan, target, train)
+        target.write(folder, plan, encoded)
         if not any(split.regions.total() for split in summary.splits.values()):
             raise SelectionError(
                 f"no region of {options.regions.min_area} px or more is left", hint="choose a smaller --min-area"
             )
+        if options.balance.method != "none":
+            summary.balance = _balance(train, target, folder, options.balance, plan.split.seed)
         save_classes(plan.labels, folder)
         splits.save(plan.split, folder)
-        summary.notes = _self_check(target, folder, out)
-        save_manifest(folder, _facts(target, options))
+        summary.notes = [*dataset.findings, *_self_check(target, folder, out)]
+        save_manifest(folder, _facts(target, options, summary.fidelity))
     return summary
+
+
+def _refuse_background(background: Background, target: Format) -> None:
+    """A share of good images was asked for, but the format's trainer takes none; `all` is what nobody asks for."""
+    if background not in ("all", "none", 0):
+        raise SelectionError(
+            f"trainers that read {target.name} fail on good images, so --background {background} cannot be kept",
+            hint="leave --background away; good images are then left out",
+        )
 
 
 def _encoded(
@@ -181,11 +221,12 @@ def _encoded(
             if path is not None:
                 _place_image(item.sample.image, folder / path, options.images)
         except MaskError as error:
-            return Finding("bad-source", error.reason, str(error.path or item.sample.image), hint=error.hint)
+            return Finding(error.code, error.reason, str(error.path or item.sample.image), hint=error.hint)
         return encoded
 
     bad: list[Finding] = []
-    for done, (item, result) in enumerate(_in_order(plan.items, work, options.jobs), start=1):
+    results = in_order(work, plan.items, options.jobs)
+    for done, (item, result) in enumerate(zip(plan.items, results, strict=True), start=1):
         if isinstance(result, Finding):
             bad.append(result)
         elif result is None:
@@ -199,42 +240,47 @@ def _encoded(
         raise BadSourceError(bad)
 
 
-def _in_order(
-    items: tuple[Item, ...], work: Callable[[Item], Encoded | Finding | None], jobs: int
-) -> Iterator[tuple[Item, Encoded | Finding | None]]:
-    """(item, work(item)) in the order of the items, computed by threads that stay a bounded way ahead.
+def _remembered(
+    encoded: Iterator[Encoded], plan: Plan, target: Format, train: list[tuple[Item, TrainImage]]
+) -> Iterator[Encoded]:
+    """The same images; what balancing needs of those in `train` is added to `train`."""
+    for image in encoded:
+        item = image.item
+        if item.split == "train":
+            regions = {} if item.class_id is None else {plan.labels.names[item.class_id]: image.regions}
+            if item.class_id is None and good_is_a_class(target):
+                regions = {GOOD: 0}
+            train.append((item, TrainImage(_stem(item, target), regions)))
+        yield image
 
-    Threads, because OpenCV, the PNG decoder and file calls free the interpreter lock.
-    """
-    workers = jobs if jobs > 0 else os.cpu_count() or 1
-    waiting: deque[tuple[Item, Future[Encoded | Finding | None]]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= workers * LOOK_AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+def _stem(item: Item, target: Format) -> str:
+    path = target.image_path(item)
+    return item.name if path is None else PurePosixPath(path).stem
+
+
+def _balance(
+    train: list[tuple[Item, TrainImage]], target: Format, folder: Path, options: BalanceOptions, seed: int
+) -> Balance:
+    """Weights for all, and for trainers that take none, the images repeated in a form they read."""
+    found = balance([image for _, image in train], options, seed)
+    save_balance(found, folder)
+    if writes_repeats(target):
+        target.repeat(folder, [(item, found.repeats[image.name]) for item, image in train])
+    return found
 
 
 def _place_image(source: Path, target: Path, how: Literal["link", "copy"]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.is_dir():  # asking is cheaper than being refused
+        target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".jpg" and not is_jpeg(source):
         save_jpeg(source, target)
         return
     # Ultralytics "restores" a JPEG without an end marker in place; through a hard link that would change the source.
     if how == "link" and not _has_no_end_marker(source):
-        try:
-            os.link(os.path.realpath(source), target)
-            return
-        except OSError:
-            pass  # another device, a file system without links, too many links, a file that is not ours
-    shutil.copyfile(source, target)
+        link_or_copy(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def _has_no_end_marker(path: Path) -> bool:
@@ -274,7 +320,7 @@ def _moved(finding: Finding, folder: Path, out: Path) -> Finding:
     return Finding(finding.code, finding.message, moved, finding.line, finding.severity, finding.hint)
 
 
-def _facts(target: Format, options: ExportOptions) -> dict[str, Any]:
+def _facts(target: Format, options: ExportOptions, fidelity: Fidelity | None) -> dict[str, Any]:
     """What made the export, without anything that differs from machine to machine."""
     plan = asdict(options.plan)
     given = {f"{name}_given": plan.pop(name) is not None for name in ("split_from", "phrases")}
@@ -284,4 +330,5 @@ def _facts(target: Format, options: ExportOptions) -> dict[str, Any]:
         "version": mvtec_convert.__version__,
         "format": target.name,
         "options": {**asdict(target), **chosen},  # type: ignore[call-overload]
+        "fidelity": None if fidelity is None else fidelity.document(),
     }

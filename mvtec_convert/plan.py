@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from mvtec_convert import splits
 from mvtec_convert.dataset import Dataset, Sample, SplitName
-from mvtec_convert.errors import SelectionError
-from mvtec_convert.jsonio import save_json
+from mvtec_convert.errors import ExportError, SelectionError
+from mvtec_convert.jsonio import load_json, save_json
 from mvtec_convert.labels import LabelMap, NameScheme, label_map
 from mvtec_convert.phrases import Phrases, load_phrases
+from mvtec_convert.schemas import problems
+from mvtec_convert.schemas.export import ClassesFile
 
 Background = Literal["all", "none"] | float
 
@@ -54,6 +58,7 @@ class Item:
         name: file name without suffix, unique in the export, `<category>_<defect type>_<stem>`.
         split: where it goes.
         class_id: class of its regions, 0-based; None for good images.
+        class_name: what that class is called; None for good images.
         phrases: what to ask a model for ("hole in carpet"), then synonyms; empty for good images.
     """
 
@@ -62,6 +67,7 @@ class Item:
     name: str
     split: SplitName
     class_id: int | None
+    class_name: str | None
     phrases: tuple[str, ...] = ()
 
     @property
@@ -116,11 +122,12 @@ def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
     return Plan(items, labels, split, phrases)
 
 
-def _meaning(sample: Sample, labels: LabelMap, phrases: Phrases) -> tuple[int | None, tuple[str, ...]]:
-    """(class id, phrases) of a sample's regions."""
+def _meaning(sample: Sample, labels: LabelMap, phrases: Phrases) -> tuple[int | None, str | None, tuple[str, ...]]:
+    """(class id, class name, phrases) of a sample's regions."""
     if sample.is_good:
-        return None, ()
-    return labels.class_id(sample), phrases.of(sample.category, sample.defect_type)
+        return None, None, ()
+    class_id = labels.class_id(sample)
+    return class_id, labels.names[class_id], phrases.of(sample.category, sample.defect_type)
 
 
 def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:
@@ -150,7 +157,7 @@ def _with_background(samples: Sequence[Sample], split: splits.Split, options: Pl
 
 def _unique_names(samples: Sequence[Sample]) -> list[str]:
     """`<category>_<defect type>_<stem>`; MVTec repeats `000.png` in every folder, and `good` in train and test."""
-    plain = [_file_safe(_base_name(sample)) for sample in samples]
+    plain = [file_safe(_base_name(sample)) for sample in samples]
     # Some file systems do not tell A from a.
     seen: Counter[str] = Counter()
     taken = Counter(name.casefold() for name in plain)
@@ -174,9 +181,25 @@ def _base_name(sample: Sample) -> str:
     return f"{sample.category}_{sample.defect_type}_{origin}{sample.stem}"
 
 
-def _file_safe(name: str) -> str:
-    """Without the characters that Windows forbids in file names."""
+def file_safe(name: str) -> str:
+    """A name without the characters that Windows forbids in file names."""
     return re.sub(r'[<>:"/\\|?*]', "_", name)
+
+
+def load_class_names(folder: Path) -> tuple[str, ...] | None:
+    """The names in `classes.json`, by class id; None where there is no such file.
+
+    Raises:
+        ExportError: the file is damaged.
+    """
+    path = folder / CLASSES_FILE
+    if not path.is_file():
+        return None
+    try:
+        classes = ClassesFile.model_validate(load_json(path)).classes
+    except ValidationError as error:
+        raise ExportError(problems(error)[0], path=path) from None
+    return tuple(entry.name for entry in sorted(classes, key=lambda entry: entry.id))
 
 
 def save_classes(labels: LabelMap, folder: Path) -> None:

@@ -31,6 +31,9 @@ from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
 Ring: TypeAlias = npt.NDArray[np.int64]
 """Shape (points, 2), x before y, px; closed (the last point joins the first, which is not repeated)."""
 
+Contour: TypeAlias = npt.NDArray[np.int32]
+"""What OpenCV traces: shape (points, 2), x before y, closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -50,11 +53,11 @@ def edge_outlines(region: Region) -> list[Outline]:
 
     Every segment is horizontal or vertical. Parts that touch at a corner only are one part, as 8-connectivity has it.
     """
-    doubled = np.asarray(cv2.resize(region.crop, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), np.uint8)
     # The contour of the doubled crop runs through the halves of its pixels: odd halves end where the next pixel begins.
+    halves = (2 * region.x + 1, 2 * region.y + 1)
     return [
-        Outline(_corners(outer, region), tuple(_corners(hole, region) for hole in holes))
-        for outer, holes in _contours(doubled, cv2.CHAIN_APPROX_SIMPLE)
+        Outline(_corners(outer), tuple(map(_corners, holes)))
+        for outer, holes in _contours(_doubled(region.crop), cv2.CHAIN_APPROX_SIMPLE, halves)
     ]
 
 
@@ -63,23 +66,28 @@ def keyhole_polygons(region: Region) -> list[Ring]:
 
     pycocotools rasterises them to exactly the region's pixels.
     """
-    return [_join_holes(outline) for outline in edge_outlines(region)]
+    return [_join_holes(outline) if outline.holes else outline.outer for outline in edge_outlines(region)]
 
 
-def _corners(contour: npt.NDArray[np.int32], region: Region) -> Ring:
-    ring: Ring = (contour.astype(np.int64) + 1) // 2 + (region.x, region.y)
-    return _without_repeats(ring)
+def _doubled(mask: BinaryMask) -> BinaryMask:
+    """Each pixel as a block of two by two; 257 is 1 in both bytes. A third of the time of `cv2.resize`."""
+    return np.repeat((mask * np.uint16(257)).view(np.uint8), 2, axis=0)
 
 
-def _contours(mask: BinaryMask, method: int) -> list[tuple[npt.NDArray[np.int32], list[npt.NDArray[np.int32]]]]:
+def _corners(halves: Contour) -> Ring:
+    return _without_repeats(halves.astype(np.int64) // 2)
+
+
+def _contours(mask: BinaryMask, method: int, offset: tuple[int, int] = (0, 0)) -> list[tuple[Contour, list[Contour]]]:
     """(outer, holes) of each 8-connected part, as OpenCV traces them through the part's own pixels."""
-    contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, method)
-    parts: dict[int, list[npt.NDArray[np.int32]]] = {}
-    for i, (_, _, _, parent) in enumerate(hierarchy[0]):
-        parts.setdefault(i if parent < 0 else int(parent), [])
+    contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, method, offset=offset)
+    points = [np.asarray(contour, np.int32).reshape(-1, 2) for contour in contours]
+    parts: dict[int, list[Contour]] = {}
+    for i, (_, _, _, parent) in enumerate(hierarchy[0].tolist()):
+        holes = parts.setdefault(i if parent < 0 else parent, [])
         if parent >= 0:
-            parts[int(parent)].append(contours[i].reshape(-1, 2).astype(np.int32))
-    return [(contours[i].reshape(-1, 2).astype(np.int32), holes) for i, holes in parts.items()]
+            holes.append(points[i])
+    return [(points[i], holes) for i, holes in parts.items()]
 
 
 def _join_holes(outline: Outline) -> Ring:
@@ -98,8 +106,8 @@ def _join_holes(outline: Outline) -> Ring:
 
 def _without_repeats(ring: Ring) -> Ring:
     """Without points that equal the one before."""
-    moves = (ring != np.roll(ring, 1, axis=0)).any(axis=1)
-    return np.asarray(ring[moves], np.int64)
+    moves = ring != np.concatenate([ring[-1:], ring[:-1]])
+    return np.asarray(ring[moves[:, 0] | moves[:, 1]], np.int64)
 
 
 def _leftmost(ring: Ring) -> tuple[int, int, int]:
@@ -149,9 +157,7 @@ def pixel_ring(region: Region) -> Ring:
     return _without_straight_points(np.array(ring, np.int64)) + (region.x - 1, region.y - 1)
 
 
-def _pixel_walk(
-    crop: BinaryMask, outer: npt.NDArray[np.int32], holes: Sequence[npt.NDArray[np.int32]]
-) -> list[tuple[int, int]]:
+def _pixel_walk(crop: BinaryMask, outer: Contour, holes: Sequence[Contour]) -> list[tuple[int, int]]:
     walk = _square_steps(crop, outer)
     for ring in sorted((_square_steps(crop, hole) for hole in holes), key=min):
         x, y = min(ring)
@@ -163,7 +169,7 @@ def _pixel_walk(
     return walk
 
 
-def _square_steps(crop: BinaryMask, contour: npt.NDArray[np.int32]) -> list[tuple[int, int]]:
+def _square_steps(crop: BinaryMask, contour: Contour) -> list[tuple[int, int]]:
     """The contour with diagonal steps turned into two square ones, where the region has a pixel to step on."""
     following = np.roll(contour, -1, axis=0)
     walk: list[tuple[int, int]] = []

@@ -8,7 +8,9 @@ right and bottom edges.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any, TypeAlias
 
 import cv2
@@ -72,7 +74,8 @@ def draw_prompts(region: Region, occupied: BinaryMask, options: PromptOptions, n
         near it is free.
     """
     digest = hashlib.sha256(f"{options.seed}/{name}".encode()).digest()
-    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
+    # Python promises the same numbers from `Random.random`, and from it alone, in every version.
+    rng = Random(int.from_bytes(digest[:8], "big"))
     positives = _inside(region, options.points, rng)
     negatives = _near(region, occupied, options.negatives, rng)
     height, width = occupied.shape
@@ -90,7 +93,7 @@ def deepest_point(region: Region) -> Point:
     return region.x + int(x), region.y + int(y)
 
 
-def _inside(region: Region, count: int, rng: np.random.Generator) -> list[Point]:
+def _inside(region: Region, count: int, rng: Random) -> list[Point]:
     if count <= 0:
         return []
     first = deepest_point(region)
@@ -99,7 +102,7 @@ def _inside(region: Region, count: int, rng: np.random.Generator) -> list[Point]
     return [first, *_draw(others, region.x, region.y, count - 1, rng)]
 
 
-def _near(region: Region, occupied: BinaryMask, count: int, rng: np.random.Generator) -> list[Point]:
+def _near(region: Region, occupied: BinaryMask, count: int, rng: Random) -> list[Point]:
     if count <= 0:
         return []
     reach = max(NEAR_LEAST, region.width, region.height)
@@ -111,18 +114,28 @@ def _near(region: Region, occupied: BinaryMask, count: int, rng: np.random.Gener
     return _draw((window == 0) & (distance <= reach), x0, y0, count, rng)
 
 
-def _draw(mask: npt.NDArray[Any], x: int, y: int, count: int, rng: np.random.Generator) -> list[Point]:
+def _draw(mask: npt.NDArray[Any], x: int, y: int, count: int, rng: Random) -> list[Point]:
     """Up to `count` different pixels of a mask whose top left corner is at (x, y)."""
     free = np.flatnonzero(mask)
-    rows, columns = np.divmod(rng.permutation(free)[:count], mask.shape[1])
+    chosen = list(_shuffled(len(free), min(count, len(free)), rng))
+    rows, columns = np.divmod(free[chosen], mask.shape[1])
     return list(zip((columns + x).tolist(), (rows + y).tolist(), strict=True))
 
 
-def _jittered(region: Region, width: int, height: int, jitter: float, rng: np.random.Generator) -> Box:
+def _shuffled(size: int, count: int, rng: Random) -> Iterator[int]:
+    """The first `count` of the numbers below `size` in random order: Fisher and Yates, touching no others."""
+    moved: dict[int, int] = {}
+    for last in range(size - 1, size - 1 - count, -1):
+        at = int(rng.random() * (last + 1))
+        yield moved.get(at, at)
+        moved[at] = moved.get(last, last)
+
+
+def _jittered(region: Region, width: int, height: int, jitter: float, rng: Random) -> Box:
     x0, y0, x1, y1 = region.x, region.y, region.x + region.width, region.y + region.height
     if jitter <= 0:
         return float(x0), float(y0), float(x1), float(y1)
-    dx0, dy0, dx1, dy1 = rng.uniform(-jitter, jitter, 4).tolist()
+    dx0, dy0, dx1, dy1 = (jitter * (2 * rng.random() - 1) for _ in range(4))
     # An edge stops half a pixel short of the box's middle, so that no box turns inside out.
     middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
     return (

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
 from mvtec_convert.errors import ExportError, OutputError, printable
 from mvtec_convert.jsonio import load_json, save_json
+from mvtec_convert.staging import Staging, staging
 
 MANIFEST = "mvtec-convert.json"
 """Written into every export: which tool and options made it, and which files belong to it."""
 
 # What trainers and file managers leave in a dataset's folders; goes with the dataset that it is about.
-LITTER = ("*.cache", "*.npy", "text_embeddings_*.pt", ".DS_Store", "Thumbs.db")
+LITTER = ("*.cache", "text_embeddings_*.pt", ".DS_Store", "Thumbs.db")
 
 
 @contextmanager
@@ -29,54 +28,56 @@ def publishing(target: Path, source: Path) -> Iterator[Path]:
         source: the dataset; the target must be neither in it nor around it.
 
     Raises:
-        OutputError: the target holds files that this tool did not write, lies in the dataset, or cannot be written.
+        OutputError: the target holds files that this tool did not write, lies in the dataset, is being written by
+            another run, or cannot be written.
     """
-    check_target(target, source)
-    with _staging(target) as staging:
-        yield staging
-        check_target(target, source)
-        _swap(staging, _resolved(target))
+    with export_staging(target, source) as stage:
+        yield stage.folder
+        publish(stage)
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """The same for a folder that is no export: `target` must be missing or empty.
+def export_staging(target: Path, source: Path) -> Iterator[Staging]:
+    """The same, but what was written is only put in place by `publish`."""
+    check_place(target, source)
+    with staging(target) as stage:
+        refuse_foreign(stage.target, stage.target)
+        yield stage
+
+
+def publish(stage: Staging) -> None:
+    """Put an export in its place.
 
     Raises:
-        OutputError: the target is there and not empty, or cannot be written.
+        OutputError: see `publishing`.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError("already there, and not empty", path=target, hint="choose a new or an empty folder")
-    with _staging(target) as staging:
-        yield staging
-        _swap(staging, _resolved(target))
+    stage.publish(lambda folder: refuse_foreign(folder, stage.target))
 
 
 @contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    target = _resolved(target)
-    if target == Path.cwd() or target in Path.cwd().parents:
-        raise OutputError("the output would replace the current folder", path=target, hint="choose a folder below it")
-    staging = _sibling(target, "partial")
-    new_parents = [parent for parent in target.parents if not parent.exists()]
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}",
-            path=error.filename or target,
-            hint="nothing was changed; check the disk's space and the folder's permissions, or choose another --out",
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in new_parents:
-            with suppress(OSError):  # not empty where all went well
-                parent.rmdir()
+def staged(target: Path, *, wait: bool = False) -> Iterator[Path]:
+    """The same for a folder that is no export: `target` must be missing or empty.
+
+    Args:
+        target: the folder that shall appear.
+        wait: for another process that writes the same one, instead of refusing.
+
+    Raises:
+        OutputError: the target is there and not empty, is being written by another run, or cannot be written.
+    """
+    with staging(target, wait=wait) as stage:
+        _refuse_filled(stage.target, target)
+        yield stage.folder
+        stage.publish(lambda folder: _refuse_filled(folder, target))
 
 
-def check_target(target: Path, source: Path) -> None:
-    """Refuse a target that must not be replaced.
+def _refuse_filled(folder: Path, target: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError("already there, and not empty", path=target, hint="choose a new or an empty folder")
+
+
+def check_place(target: Path, source: Path) -> None:
+    """Refuse a target in the dataset, or around it.
 
     Raises:
         OutputError: see `publishing`.
@@ -90,12 +91,24 @@ def check_target(target: Path, source: Path) -> None:
         raise OutputError(
             "the output would replace a folder that holds the dataset", path=target, hint="choose another --out"
         )
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+
+
+def refuse_foreign(folder: Path, target: Path) -> None:
+    """Refuse to replace a folder unless it is missing, empty, or an export of this tool and nothing else.
+
+    Args:
+        folder: what would be replaced.
+        target: where it belongs, for the message.
+
+    Raises:
+        OutputError: see `publishing`.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     hint = "choose another --out, or move what is there away"
-    if not (target / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         raise OutputError("already there, and not an export of this tool", path=target, hint=hint)
-    foreign = _foreign_files(target)
+    foreign = _foreign_files(folder)
     if foreign:
         shown = ", ".join(printable(name) for name in foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise OutputError(f"holds files that this tool did not write: {shown}", path=target, hint=hint)
@@ -127,26 +140,10 @@ def _foreign_files(target: Path) -> list[str]:
         raise OutputError(error.reason, path=error.path, hint="choose another --out") from None
     ours = {MANIFEST, *(str(name) for name in files)} if isinstance(files, list) else {MANIFEST}
     found = (path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
-    names = (path.relative_to(target).as_posix() for path in found if not any(path.match(litter) for litter in LITTER))
-    return sorted(name for name in names if name not in ours)
-
-
-def _swap(staging: Path, target: Path) -> None:
-    if not target.exists():
-        staging.rename(target)
-        return
-    old = _sibling(target, "old")
-    target.rename(old)
-    try:
-        staging.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sibling(target: Path, what: str) -> Path:
-    return target.with_name(f".{target.name}.{what}-{os.getpid()}")
+    names = {path.relative_to(target).as_posix() for path in found} - ours
+    paths = (PurePosixPath(name) for name in ours)
+    cached = {str(path.with_suffix(".npy")) for path in paths if path.suffix}  # Ultralytics decodes images into these
+    return sorted(name for name in names - cached if not any(PurePosixPath(name).match(litter) for litter in LITTER))
 
 
 def _resolved(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -45,7 +45,34 @@ def _category(facts: dict[str, Any]) -> PublishedCategory:
     return PublishedCategory(images, regions, tuple(facts["image_size"]), facts["channels"])
 
 
-def differences(category: str, images: Mapping[str, int], regions: Mapping[str, int]) -> list[str] | None:
+def comparison(differences: Mapping[str, list[str] | None]) -> list[str]:
+    """How a copy compares, one sentence a category that differs, then a verdict; nothing of other datasets.
+
+    Args:
+        differences: by category, as `differences` gives them.
+    """
+    whole = [name for name, told in differences.items() if told == []]
+    if set(whole) == set(mvtec_ad()):
+        return ["This is the complete MVTec AD, as published."]
+    if all(phrases is None for phrases in differences.values()):
+        return []
+    told = [f"{name} differs: {', '.join(phrases)}" for name, phrases in differences.items() if phrases]
+    others = [name for name, phrases in differences.items() if phrases is None]
+    if others:
+        told.append(f"no category of MVTec AD: {', '.join(others)}")
+    return [
+        *told,
+        f"{len(whole)} of the {len(mvtec_ad())} categories of MVTec AD are complete: {', '.join(whole) or 'none'}",
+    ]
+
+
+def differences(
+    category: str,
+    images: Mapping[str, int],
+    regions: Mapping[str, int],
+    sizes: Iterable[tuple[int, int]] = (),
+    channels: Iterable[int] = (),
+) -> list[str] | None:
     """What differs in a category, one short phrase each ("test/hole 16 of 17 images").
 
     Empty where it is complete, None where MVTec AD has no such category.
@@ -54,6 +81,8 @@ def differences(category: str, images: Mapping[str, int], regions: Mapping[str, 
         category: its name.
         images: number of images by folder, as in `PublishedCategory`.
         regions: number of regions by defect type.
+        sizes: (width, height), px, of its images.
+        channels: numbers of channels of its images.
     """
     published = mvtec_ad().get(category)
     if published is None:
@@ -69,4 +98,11 @@ def differences(category: str, images: Mapping[str, int], regions: Mapping[str, 
         # Fewer images have fewer regions; only a whole folder can be compared.
         if images.get(f"test/{name}") == published.images[f"test/{name}"] and regions.get(name, 0) != count:
             told.append(f"test/{name} {regions.get(name, 0)} regions, not {count}")
+    others = set(sizes) - {published.image_size}
+    if others:
+        (width, height), (there_width, there_height) = min(others), published.image_size
+        told.append(f"images of {width} x {height} px, not {there_width} x {there_height}")
+    bands = set(channels) - {published.channels}
+    if bands:
+        told.append(f"images of {min(bands)} channel{'s' if min(bands) > 1 else ''}, not {published.channels}")
     return told

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
@@ -66,12 +68,14 @@ class AnnotatedImage:
         width: image width, px.
         height: image height, px.
         regions: sorted by top edge, then left edge; empty for good images.
+        is_complete: whether the regions are all of the masks; False where `min_area` left some out.
     """
 
     sample: Sample
     width: int
     height: int
     regions: tuple[Region, ...]
+    is_complete: bool = True
 
     def mask(self) -> BinaryMask:
         """All regions together, shape (height, width)."""
@@ -90,11 +94,13 @@ class RegionOptions:
         merge_distance: components whose nearest pixels (centre to centre) are at most this far apart, in px,
             are one region; 0 merges nothing.
         min_area: regions of fewer pixels are left out; 0 keeps all.
+        threshold: mask pixels above this are defect, on a scale from 0 to 255; 0: any that is not black.
     """
 
     rule: RegionRule = "component"
     merge_distance: float = 0.0
     min_area: int = 0
+    threshold: int = 0
 
 
 def annotate(sample: Sample, options: RegionOptions = RegionOptions()) -> AnnotatedImage:
@@ -104,25 +110,51 @@ def annotate(sample: Sample, options: RegionOptions = RegionOptions()) -> Annota
         MaskError: image or mask cannot be read, differ in size, or the mask of a defective image is empty.
     """
     width, height = image_size(sample.image)
+    return AnnotatedImage(sample, width, height, *read_regions(sample, width, height, options))
+
+
+def read_regions(
+    sample: Sample, width: int, height: int, options: RegionOptions = RegionOptions()
+) -> tuple[tuple[Region, ...], bool]:
+    """The regions of a sample whose image has this size, px, and whether they are complete; see `AnnotatedImage`.
+
+    Raises:
+        MaskError: see `annotate`.
+    """
     if sample.is_good:
-        return AnnotatedImage(sample, width, height, ())
-    masks = [read_mask(path) for path in sample.masks]
+        return (), True
+    masks = [read_mask(path, options.threshold) for path in sample.masks]
     for path, mask in zip(sample.masks, masks, strict=True):
         if mask.shape != (height, width):
-            raise MaskError(
-                f"the mask is {mask.shape[1]} x {mask.shape[0]} px, its image {width} x {height} px",
-                path=path,
-                hint="export the mask at the size of its image",
-            )
+            raise other_size(path, (mask.shape[1], mask.shape[0]), (width, height))
     union = reduce(np.maximum, masks)
     regions = find_regions(union, options)
     if not regions and not union.any():
-        raise MaskError(
-            "the mask of a defective image has no defect pixel",
-            path=sample.masks[0],
-            hint="draw the defect, or move the image to test/good and remove the mask",
-        )
-    return AnnotatedImage(sample, width, height, regions)
+        raise no_defect(sample.masks[0], options.threshold)
+    is_complete = options.min_area <= 1 or sum(region.area for region in regions) == cv2.countNonZero(union)
+    return regions, is_complete
+
+
+def other_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> MaskError:
+    """For a mask whose (width, height), px, are not those of its image."""
+    return MaskError(
+        f"the mask is {mask[0]} x {mask[1]} px, its image {image[0]} x {image[1]} px",
+        code="mask-size",
+        path=path,
+        hint="export the mask at the size of its image",
+    )
+
+
+def no_defect(path: Path, threshold: int = 0) -> MaskError:
+    """For the mask of a defective image that shows no defect."""
+    pixel = f"pixel above {threshold} of 255" if threshold else "pixel"
+    advice = "choose a smaller --threshold" if threshold else "draw the defect"
+    return MaskError(
+        f"the mask of a defective image has no defect {pixel}",
+        code="empty-mask",
+        path=path,
+        hint=f"{advice}, or move the image to test/good and remove the mask",
+    )
 
 
 def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> tuple[Region, ...]:
@@ -131,7 +163,7 @@ def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> 
     Returns:
         Regions sorted by top edge, then left edge. With the default options their union is the mask.
     """
-    x, y, width, height = cv2.boundingRect(mask)
+    x, y, width, height = _extent(mask)
     if width == 0:
         return ()
     window = non_zero(mask[y : y + height, x : x + width])
@@ -146,14 +178,37 @@ def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> 
     return tuple(sorted(kept, key=lambda r: (r.y, r.x, r.height, r.width, r.crop.tobytes())))
 
 
+def _extent(mask: BinaryMask) -> tuple[int, int, int, int]:
+    """(x, y, width, height) of what is not 0, px; all 0 where nothing is. Half the time of `cv2.boundingRect`."""
+    rows = np.asarray(mask.any(axis=1))
+    if not rows.any():
+        return 0, 0, 0, 0
+    top, bottom = _first_to_last(rows)
+    left, right = _first_to_last(np.asarray(mask[top:bottom].any(axis=0)))
+    return left, top, right - left, bottom - top
+
+
+def _first_to_last(found: npt.NDArray[Any]) -> tuple[int, int]:
+    """Where the first of what is true begins, and where the last ends."""
+    return int(found.argmax()), len(found) - int(found[::-1].argmax())
+
+
 def _components(window: BinaryMask) -> Iterable[tuple[BinaryMask, int, int]]:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(window, connectivity=8)
-    if count == 2:
+    """(mask, x, y) of each 8-connected component.
+
+    Traced contours find them in a fraction of the time that labelling the whole window takes.
+    """
+    contours, hierarchy = cv2.findContours(window, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outer = [contour for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True) if parent < 0]
+    if len(outer) == 1:
         yield window, 0, 0
         return
-    for label in range(1, count):
-        x, y, width, height = (int(v) for v in stats[label, :4])
-        yield (labels[y : y + height, x : x + width] == label).view(np.uint8), x, y
+    for contour in outer:
+        x, y, width, height = cv2.boundingRect(contour)
+        # Others may reach into its box, or lie there whole.
+        _, labels = cv2.connectedComponents(window[y : y + height, x : x + width], connectivity=8)
+        on_x, on_y = contour[0, 0].tolist()
+        yield (labels == labels[on_y - y, on_x - x]).view(np.uint8), x, y
 
 
 def _region(crop: BinaryMask, x: int, y: int) -> Region:

@@ -26,15 +26,17 @@ def run_lengths(region: Region, height: int, width: int) -> Rle:
 
     Built from the crop, so that the cost does not grow with the image.
     """
-    columns = np.pad(region.crop, ((0, 1), (0, 0))).T
-    # In a crop with one row of background below, a run never crosses into the next column.
-    flat = np.flatnonzero(np.diff(columns.ravel(), prepend=np.uint8(0)))
-    column, row = np.divmod(flat, region.height + 1)
+    # With a row of background above and below, each run of the crop ends in the column that it begins in.
+    columns = np.zeros((region.width, region.height + 2), np.uint8)
+    columns[:, 1:-1] = region.crop.T
+    flat = columns.ravel()
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), region.height + 2)
     edges = (column + region.x) * height + row + region.y
-    # In the image it may: a run that ends at the bottom border goes on at the top of the next column.
-    meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
-    edges = np.delete(edges, np.concatenate([meets, meets + 1]))
-    counts = np.diff(edges, prepend=0, append=height * width)
+    if region.height == height:
+        # In the image, a run that ends at the bottom border goes on at the top of the next column.
+        meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
+        edges = np.delete(edges, np.concatenate([meets, meets + 1]))
+    counts = np.diff(np.concatenate([[0], edges, [height * width]]))
     counts = counts[:-1] if counts[-1] == 0 else counts
     return compress(counts.tolist(), height, width)
 
@@ -78,7 +80,7 @@ def bounding_box(rle: Rle) -> tuple[float, float, float, float] | None:
 
 def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
     """What pycocotools makes of COCO polygons, each a flat list x0, y0, x1, y1, ... in px; overlaps are united."""
-    rle: Any = coco_mask.merge(coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width))
+    rle: Any = coco_mask.merge(coco_mask.frPyObjects(list(polygons), height, width))
     return {"size": [height, width], "counts": rle["counts"]}
 
 

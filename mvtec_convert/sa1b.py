@@ -7,9 +7,9 @@ annotation, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -17,16 +17,26 @@ from pycocotools import mask as coco_mask
 
 from mvtec_convert import checks
 from mvtec_convert.checks import JsonFile
+from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.images import MAX_PIXELS, BinaryMask
-from mvtec_convert.labels import LabelMap
-from mvtec_convert.plan import Item
+from mvtec_convert.labelled import (
+    UNNAMED,
+    LabelledImage,
+    LabelledObject,
+    bounded,
+    key_of,
+    split_named,
+    split_order,
+    whole_region,
+)
+from mvtec_convert.plan import Item, load_class_names
 from mvtec_convert.prompts import PromptOptions, draw_prompts
 from mvtec_convert.publish import MANIFEST
 from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import Rle, bounding_box, decompress, intersection_over_union, run_lengths, unsound
-from mvtec_convert.schemas.sam import Annotation, SamFile
+from mvtec_convert.rle import Rle, bounding_box, decode, decompress, intersection_over_union, run_lengths, unsound
+from mvtec_convert.schemas.sam import Annotation, Prompts, SamFile
 
 JUDGE = "masks, by pycocotools"
 """Who reads the masks back."""
@@ -34,26 +44,23 @@ JUDGE = "masks, by pycocotools"
 OTHER_FILES = {MANIFEST, "classes.json", "splits.json"}
 NUMBERED = re.compile(r"sa_\d+")
 
+Content = TypeVar("Content", bound=SamFile)
 
-def encode(
-    item: Item, image: AnnotatedImage, labels: LabelMap, prompts: PromptOptions, names: Mapping[str, str]
-) -> Encoded:
+
+def encode(item: Item, image: AnnotatedImage, prompts: PromptOptions, names: Mapping[str, str]) -> Encoded:
     """The image's whole JSON document, as one row.
 
     Args:
         item: which image; its id is the `image_id`.
         image: the image with its regions.
-        labels: the classes.
         prompts: which prompts each region gets.
         names: what the document calls the image: `file_name`, and other keys if need be.
     """
     occupied = image.mask()
-    annotations = [
-        _annotation(i, region, occupied, item, labels, prompts) for i, region in enumerate(image.regions, start=1)
-    ]
+    annotations = [_annotation(i, region, occupied, item, prompts) for i, region in enumerate(image.regions, start=1)]
     header = {"image_id": item.id, "width": image.width, "height": image.height, **names}
     document = orjson.dumps({"image": header, "annotations": annotations}, option=orjson.OPT_INDENT_2)
-    read = [_as_rle(annotation["segmentation"]) for annotation in orjson.loads(document)["annotations"]]
+    read = [_read_back(annotation["segmentation"]) for annotation in orjson.loads(document)["annotations"]]
     ious = (
         intersection_over_union(mask, run_lengths(region, image.height, image.width))
         for mask, region in zip(read, image.regions, strict=True)
@@ -62,12 +69,11 @@ def encode(
 
 
 def _annotation(
-    number: int, region: Region, occupied: BinaryMask, item: Item, labels: LabelMap, prompts: PromptOptions
+    number: int, region: Region, occupied: BinaryMask, item: Item, prompts: PromptOptions
 ) -> dict[str, Any]:
     height, width = occupied.shape
     rle = run_lengths(region, height, width)
     prompt = draw_prompts(region, occupied, prompts, f"{item.sample.key}#{number}")
-    class_id = item.class_id or 0
     return {
         "id": number,
         "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
@@ -77,14 +83,99 @@ def _annotation(
         "stability_score": 1.0,
         "crop_box": [0, 0, width, height],
         "point_coords": prompt.points[:1],
-        "class_id": class_id,
-        "class_name": labels.names[class_id],
+        "class_id": item.class_id,
+        "class_name": item.class_name,
         "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": item.phrases[0]},
     }
 
 
-def _as_rle(segmentation: dict[str, Any]) -> Rle:
+def _read_back(segmentation: dict[str, Any]) -> Rle:
     return {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+HINT = "`mvtec-convert validate` tells all that is wrong"
+
+
+def read(
+    folder: Path, model: type[Content], image_of: Callable[[JsonFile, Content], tuple[Path, str]]
+) -> Iterator[LabelledImage]:
+    """Every image of a dataset, file by file.
+
+    Args:
+        folder: the dataset.
+        model: of one file.
+        image_of: path and name of the image that a file is about; raises ExportError where it must not be followed.
+
+    Raises:
+        ExportError: a file does not hold what its readers need; names file and line.
+    """
+    for path in sorted(_files_to_read(folder), key=lambda path: split_order(_split_of(path, folder))):
+        file, content = checks.read_json_as(path, model, HINT)
+        image, name = image_of(file, content)
+        yield LabelledImage(
+            image=image,
+            key=key_of(image, folder),
+            name=name,
+            split=split_named(_split_of(path, folder)),
+            width=content.image.width,
+            height=content.image.height,
+            objects=bounded(_objects(file, content), path),
+        )
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The classes that `classes.json` lists, else those of all annotations by their ids; see `read`."""
+    saved = load_class_names(folder)
+    if saved is not None:
+        return saved
+    found: set[tuple[int, str]] = set()
+    for path in _files_to_read(folder):
+        _, content = checks.read_json_as(path, SamFile, HINT)
+        found |= {(annotation.class_id or 0, _class_name(annotation)) for annotation in content.annotations}
+    return tuple(dict.fromkeys(name for _, name in sorted(found)))
+
+
+def _split_of(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parent.name or folder.resolve().name
+
+
+def _files_to_read(folder: Path) -> list[Path]:
+    files = json_files(folder)
+    if not files:
+        hint = "each image needs a JSON file of its name beside it"
+        raise ExportError("no JSON file with an image and its annotations", path=folder, hint=hint)
+    return files
+
+
+def _objects(file: JsonFile, content: SamFile) -> Iterator[LabelledObject]:
+    size = (content.image.height, content.image.width)
+    if size[0] * size[1] > MAX_PIXELS:
+        message = f"{size[1]} x {size[0]} px is more than the {MAX_PIXELS:,} pixels this tool decodes"
+        raise ExportError(message, path=file.path, hint="cut the image into tiles")
+    for i, annotation in enumerate(content.annotations):
+        prompts = annotation.prompts
+        wrong = _wrong_rle(annotation, size) or (prompts and _wrong_labels(prompts))
+        if wrong:
+            code, message, hint = wrong
+            raise checks.refusal(file.finding(code, message, "annotations", i, hint=hint))
+        x, y, width, height = annotation.bbox
+        points = [(*point, 1) for point in annotation.point_coords]
+        if prompts is not None:
+            points = [(*point, label) for point, label in zip(prompts.points, prompts.labels, strict=True)]
+        yield LabelledObject(
+            class_name=_class_name(annotation),
+            box=(x, y, x + width, y + height),
+            region=whole_region(decode(_as_rle(annotation))),
+            points=tuple(points),
+            prompt_box=prompts.box if prompts else None,
+            text=prompts.text if prompts else None,
+        )
+
+
+def _class_name(annotation: Annotation) -> str:
+    return annotation.class_name or UNNAMED
 
 
 # --- checking --------------------------------------------------------------------------------------------------------
@@ -134,14 +225,11 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
         if first.setdefault(annotation.id, i) != i:
             message = f"id {annotation.id} is also that of annotations[{first[annotation.id]}]"
             yield finding("duplicate-id", message, i, "give each annotation its own id")
-        rle = annotation.segmentation
-        if rle.size != size:
-            message = f"size {list(rle.size)} is not the image's [height, width] {list(size)}"
-            yield finding("rle-size", message, i, "encode the mask at the size of its image")
-        elif wrong := unsound(rle.size, rle.counts):
-            yield finding("bad-rle", wrong, i, "encode the mask again")
+        if wrong := _wrong_rle(annotation, size):
+            code, message, hint = wrong
+            yield finding(code, message, i, hint)
         elif size[0] * size[1] <= MAX_PIXELS:
-            sound[i] = {"size": list(rle.size), "counts": rle.counts.encode()}
+            sound[i] = _as_rle(annotation)
             for code, message, hint in _wrong_mask(annotation, sound[i]):
                 yield finding(code, message, i, hint)
     if any(content.annotations[i].prompts for i in sound):
@@ -149,6 +237,20 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
         for i, rle_of_one in sound.items():
             for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
                 yield finding(code, message, i, hint)
+
+
+def _wrong_rle(annotation: Annotation, size: tuple[int, int]) -> tuple[str, str, str] | None:
+    """(code, message, hint) of what pycocotools must not be given for an image of this (height, width), px."""
+    rle = annotation.segmentation
+    if rle.size != size:
+        message = f"size {list(rle.size)} is not the image's [height, width] {list(size)}"
+        return "rle-size", message, "encode the mask at the size of its image"
+    wrong = unsound(rle.size, rle.counts)
+    return ("bad-rle", wrong, "encode the mask again") if wrong else None
+
+
+def _as_rle(annotation: Annotation) -> Rle:
+    return {"size": list(annotation.segmentation.size), "counts": annotation.segmentation.counts.encode()}
 
 
 def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, str]]:
@@ -175,9 +277,8 @@ def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tup
     if not (x0 < x1 and y0 < y1 and x0 < x + width and x1 > x and y0 < y + height and y1 > y):
         message = f"the prompt's box {list(prompts.box)} does not meet the mask"
         yield "prompt-box", message, "write x0, y0, x1, y1 in px, around the mask"
-    if len(prompts.points) != len(prompts.labels):
-        message = f"{len(prompts.points)} points, but {len(prompts.labels)} labels"
-        yield "point-labels", message, "write one label for each point"
+    if wrong := _wrong_labels(prompts):
+        yield wrong
         return
     rows, columns = rle["size"]
     inside, occupied = (_covers(mask, prompts.points) for mask in (rle, union))
@@ -192,6 +293,14 @@ def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tup
         else:
             continue
         yield "point-label", message, "points are pixel indices x, y: label 1 in the mask, 0 off every mask"
+
+
+def _wrong_labels(prompts: Prompts) -> tuple[str, str, str] | None:
+    """(code, message, hint) where points and labels are not pairs."""
+    if len(prompts.points) == len(prompts.labels):
+        return None
+    message = f"{len(prompts.points)} points, but {len(prompts.labels)} labels"
+    return "point-labels", message, "write one label for each point"
 
 
 def _covers(rle: Rle, points: Sequence[tuple[float, float]]) -> list[bool]:

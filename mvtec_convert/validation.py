@@ -7,17 +7,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from mvtec_convert import splits
+from mvtec_convert import balance, checks, splits
 from mvtec_convert.errors import ExportError
+from mvtec_convert.exports import format_of
 from mvtec_convert.findings import Finding
-from mvtec_convert.formats import Format, format_named, formats
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.plan import CLASSES_FILE
 from mvtec_convert.publish import MANIFEST
 from mvtec_convert.schemas import problems
+from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.schemas.export import ClassesFile, ManifestFile, SplitsFile
+
+OWN_FILES: dict[str, type[BaseModel]] = {
+    CLASSES_FILE: ClassesFile,
+    splits.FILE_NAME: SplitsFile,
+    balance.FILE_NAME: BalanceFile,
+    MANIFEST: ManifestFile,
+}
+"""What every export holds beside its format's files, and their schemas; `balance.json` only where one asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +76,15 @@ def validate(folder: str | Path, *, format: str | None = None) -> Validation:
         SelectionError: no format of that name.
     """
     folder = Path(folder).expanduser()
-    if not folder.exists():
-        raise ExportError("no such folder", path=folder, hint="give a folder that holds a YOLO, COCO or SAM dataset")
-    chosen = format_named(format) if format else _recognise(folder)
+    chosen = format_of(folder, format)
     found = [*chosen.check(folder), *_check_own_files(folder)]
     ordered = sorted(found, key=lambda finding: (finding.path, finding.line or 0, finding.code, finding.message))
     return Validation(folder, chosen.name, tuple(ordered))
 
 
-def _recognise(folder: Path) -> type[Format]:
-    known = formats()
-    if (folder / MANIFEST).is_file():
-        try:
-            return format_named(ManifestFile.model_validate(load_json(folder / MANIFEST)).format)
-        except (ExportError, ValidationError):
-            pass  # told by the checks below; the files themselves still say what they are
-    for candidate in known.values():
-        if candidate.recognises(folder):
-            return candidate
-    raise ExportError(
-        f"neither of the formats {', '.join(known)} is recognised here",
-        path=folder,
-        hint="give the dataset's top folder, or say which it is with --format",
-    )
-
-
 def _check_own_files(folder: Path) -> Iterator[Finding]:
-    """classes.json, splits.json and the manifest, where they are there."""
-    for name, model in ((CLASSES_FILE, ClassesFile), (splits.FILE_NAME, SplitsFile), (MANIFEST, ManifestFile)):
+    """classes.json, splits.json, balance.json and the manifest, where they are there."""
+    for name, model in OWN_FILES.items():
         path = folder / name
         if not path.is_file():
             continue
@@ -111,7 +101,7 @@ def _check_own_files(folder: Path) -> Iterator[Finding]:
 
 def _missing_files(folder: Path, manifest: ManifestFile) -> Iterator[Finding]:
     for name in manifest.files:
-        if not (folder / name).exists():
+        if checks.leads_out(name) or not checks.is_file(folder / name):
             hint = "export again, or restore it"
             yield Finding(
                 "missing-file", "the export was written with this file; it is gone", str(folder / name), hint=hint

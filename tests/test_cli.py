@@ -75,6 +75,7 @@ def test_without_a_dataset_the_error_names_the_ways_on(capsys):
     error = capsys.readouterr().err
     assert "$MVTEC_ROOT" in error
     assert "--sample" in error
+    assert "mvtec-convert download" in error
     assert "/data/mvtec_anomaly_detection" in error
 
 
@@ -123,10 +124,11 @@ def test_an_unknown_category_offers_the_nearest(sample_root, capsys):
 
 
 def test_markdown_is_a_table_and_nothing_else_surprises_a_report(sample_root, capsys):
-    assert run(["stats", str(sample_root), "--markdown"]) == 0
+    assert run(["stats", str(sample_root), "--markdown", "--table", "overview"]) == 0
     captured = capsys.readouterr()
-    lines = captured.out.splitlines()
+    title, _, *lines = captured.out.splitlines()
     assert captured.err == ""
+    assert title == "**What the dataset holds**"
     assert lines[0].startswith("| category  | classes | defect classes ")
     cells = [cell.strip() for cell in lines[2].split("|")]
     assert cells[1:4] == ["carpet", "5", "color, cut, hole, metal_contamination, thread"]
@@ -196,7 +198,7 @@ def test_interruption_leaves_nothing_behind(sample_root, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mvtec_convert.formats.coco.Coco.encode", interrupted)
+    monkeypatch.setattr("mvtec_convert.formats.coco.CocoWriter.add", interrupted)
     assert run(["coco", str(sample_root), "-o", "out"]) == 130
     assert list(Path().iterdir()) == []
     assert "nothing was changed" in capsys.readouterr().err
@@ -207,7 +209,19 @@ def test_progress_shows_in_a_terminal_only(sample_root, capsys):
     assert capsys.readouterr().err == ""
 
 
-HEAVY = ("numpy", "cv2", "shapely", "pycocotools", "mvtec_convert.schemas", "PIL", "kornia_rs", "orjson", "yaml")
+HEAVY = (
+    "numpy",
+    "cv2",
+    "shapely",
+    "pycocotools",
+    "mvtec_convert.schemas",
+    "PIL",
+    "kornia_rs",
+    "orjson",
+    "yaml",
+    "pooch",
+    "requests",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["yolo", "--help"], ["--version"]])
@@ -238,7 +252,7 @@ def test_every_public_name_can_be_had():
 def test_help_of_every_command_fits_the_terminal_and_shows_an_example(width):
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
     top = _help([], environment)
-    for command in ("yolo", "coco", "sam", "stats", "validate", "sample", "schema"):
+    for command in ("yolo", "coco", "sam", "stats", "check", "validate", "download", "sample", "schema"):
         assert command in top
         text = _help([command], environment)
         assert f"Example: mvtec-convert {command}" in text

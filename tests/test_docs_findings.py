@@ -11,14 +11,17 @@ PACKAGE = Path(__file__).parent.parent / "mvtec_convert"
 
 
 def codes_in(path: Path) -> set[str]:
-    """The codes of a file's findings: the first argument of what makes one, or the head of a tuple that becomes one."""
+    """The codes of a file's findings: the first argument of what makes one, an error's `code`, a tuple's head."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    choices = [node.slice for node in nodes if isinstance(node, ast.Subscript)]  # Literal["repeat-factor", ...]
+    for node in nodes:
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            first = node.args[0] if node.args and name.lower().endswith("finding") else None
+            named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            first = next(iter(node.args if name.lower().endswith("finding") else named), None)
         else:
-            first = node.elts[0] if isinstance(node, ast.Tuple) and len(node.elts) > 1 else None
+            first = node.elts[0] if isinstance(node, ast.Tuple) and len(node.elts) > 1 and node not in choices else None
         if isinstance(first, ast.Constant) and isinstance(first.value, str) and is_code(first.value):
             found.add(first.value)
     return found
@@ -28,7 +31,7 @@ def is_code(text: str) -> bool:
     return text == "schema" or text in ONE_WORD or ("-" in text and text.replace("-", "").isalpha())
 
 
-ONE_WORD = {"area", "crowd"}
+ONE_WORD = {"area", "crowd", "unlabelled"}
 
 
 def documented_codes(*sections: str) -> set[str]:

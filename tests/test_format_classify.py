@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import mvtec_convert as mc
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.formats.classify import Classify, read_tree
-from mvtec_convert.pipeline import export
+from mvtec_convert.pipeline import ExportOptions, export
+from mvtec_convert.plan import PlanOptions
 from mvtec_convert.schemas import json_schema
 from tests.broken import Case, draw_image, draw_tree, findings, ids, remove, verify, write
 
@@ -91,9 +93,13 @@ def test_a_selection_of_one_split_is_refused(sample_root, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_named_otherwise_than_the_classes_are_refused(sample_root, tmp_path):
-    with pytest.raises(SelectionError, match="named by category"):
-        export(mc.load(sample_root / "carpet"), Classify("category"), tmp_path / "out")
+@pytest.mark.parametrize("names", ["defect", "category", "category-defect", "single"])
+def test_the_format_itself_has_no_option_the_plan_names_the_folders(sample_root, tmp_path, names):
+    plan = PlanOptions(names=names)
+    export(mc.load(sample_root / "carpet"), Classify(), tmp_path / "out", ExportOptions(plan))
+    classes = json.loads((tmp_path / "out/classes.json").read_text())["classes"]
+    folders = {path.name for path in (tmp_path / "out/train").iterdir()}
+    assert folders == {"good", *(label["name"] for label in classes)}
 
 
 @pytest.mark.parametrize(("old", "new"), [("plate", "good"), ("plate", "GOOD")])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mvtec_convert as mc
-from mvtec_convert.errors import BadSourceError
+from mvtec_convert.errors import BadSourceError, OutputError
 from mvtec_convert.formats import medsam
 from mvtec_convert.formats.medsam import MedSam
 from mvtec_convert.pipeline import ExportOptions, Summary
@@ -131,12 +131,13 @@ def test_what_grows_comes_back_exactly(size):
     assert (medsam._resized(medsam._resized(line, (1024, 1)), (size, 1)) == line).all()
 
 
-@pytest.mark.parametrize("background", ["all", "none", 1.0])
-def test_good_images_are_left_out_whatever_is_asked(tree, tmp_path, small, background):
+@pytest.mark.parametrize("background", ["all", "none"])
+def test_good_images_are_left_out_and_counted(tree, tmp_path, small, background):
     summary = export(tree, tmp_path / "out", background=background)
     assert [(split.images, split.background) for split in summary.splits.values()] == [(6, 0), (2, 0)]
     assert len(arrays(tmp_path / "out", "gts")) == len(arrays(tmp_path / "out", "imgs")) == 8
     assert summary.left_out == summary.notes == []
+    assert summary.good_left_out == 5
     assert (summary.fidelity.exact, summary.fidelity.regions) == (16, 16)
 
 
@@ -213,6 +214,15 @@ def test_more_than_255_regions_are_all_there(plates, tmp_path, small):
     ids = arrays(tmp_path / "out", "gts")["plate_cut_000"]
     assert (ids.dtype, len(np.unique(ids))) == (np.uint16, 32 * 32 + 1)
     assert summary.fidelity.lowest == 1
+
+
+def test_arrays_of_others_are_not_overwritten(tree, tmp_path, small):
+    export(tree, tmp_path / "out")
+    mine = tmp_path / "out/train/imgs/mine.npy"
+    np.save(mine, np.zeros(3))
+    with pytest.raises(OutputError, match=r"train/imgs/mine\.npy"):
+        export(tree, tmp_path / "out")
+    assert mine.exists()
 
 
 def test_an_image_that_is_all_defect_is_refused(plates, tmp_path, small):

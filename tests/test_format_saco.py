@@ -20,12 +20,14 @@ from tests.broken import (
     Case,
     Tiny,
     draw_image,
+    draw_tree,
     errors,
     findings,
     ids,
     never_raises,
     records_on_lines,
     remove,
+    save,
     verify,
     write,
 )
@@ -193,6 +195,24 @@ def test_good_images_of_a_category_without_defects_are_asked_for_those_of_others
     )
     mc.to_sam(mc.load(tree), tmp_path / "out", layout="saco")
     assert asked(tmp_path / "out")["nut_good_train_000"] == {"bent on bolt": 0}
+
+
+def test_a_question_whose_regions_were_left_out_is_not_exhaustive(tmp_path):
+    draw_tree(tmp_path / "tree")
+    mask = tmp_path / "tree/plate/ground_truth/cut/000_mask.png"
+    pixels = np.zeros((32, 40), np.uint8)
+    pixels[4:16, 6:20] = pixels[30, 30] = 255
+    save(pixels, mask)
+    for min_area, wanted in ((0, 1), (2, 0)):
+        mc.to_sam(mc.load(tmp_path / "tree"), tmp_path / "out", layout="saco", min_area=min_area)
+        rows = [row for document in both(tmp_path / "out") for row in document["images"]]
+        flags = {(row["is_instance_exhaustive"], row["is_pixel_exhaustive"]) for row in rows}
+        own = [row for row in rows if "cut_000" in row["file_name"] and row["text_input"] == "cut on plate"]
+        assert [(row["is_instance_exhaustive"], row["is_pixel_exhaustive"]) for row in own] == [(wanted, wanted)]
+        assert flags == {(1, 1), (wanted, wanted)}
+        assert sum((row["is_instance_exhaustive"]) == 0 for row in rows) == 1 - wanted
+    notes = findings(tmp_path / "out", "saco")
+    assert [(note.code, note.severity) for note in notes] == [("not-exhaustive", "warning")]
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import mvtec_convert as mc
-from mvtec_convert.errors import BadSourceError
+from mvtec_convert.errors import BadSourceError, SelectionError
 from mvtec_convert.formats.sam2 import Sam2
 from mvtec_convert.pipeline import ExportOptions, Summary
 from mvtec_convert.pipeline import export as run
@@ -126,14 +126,23 @@ def test_greyscale_of_16_bits_keeps_its_tones(grid, tmp_path):
         assert np.abs(np.asarray(image)[..., 0].astype(int) - (tones >> 8)).max() <= 2
 
 
-@pytest.mark.parametrize("background", ["all", "none", 1.0])
-def test_good_images_are_left_out_whatever_is_asked(carpet, tmp_path, background):
+@pytest.mark.parametrize("background", ["all", "none", 0])
+def test_good_images_are_left_out_and_counted(carpet, tmp_path, background):
     summary = export(carpet, tmp_path / "out", background=background)
     defective = sum(not sample.is_good for sample in carpet)
     assert sum(split.images for split in summary.splits.values()) == defective == len(documents(tmp_path / "out"))
     assert {split.background for split in summary.splits.values()} == {0}
     assert summary.left_out == summary.notes == []
+    assert summary.good_left_out == len(carpet) - defective == 14
     assert (summary.fidelity.exact, summary.fidelity.regions) == (39, 39)
+
+
+@pytest.mark.parametrize("layout", ["sam2", "medsam"])
+def test_a_share_of_good_images_is_refused_since_none_can_be_kept(carpet, tmp_path, layout):
+    with pytest.raises(SelectionError, match=f"read {layout} fail on good images") as caught:
+        mc.to_sam(carpet, tmp_path / "out", layout=layout, background=0.5)
+    assert "--background" in caught.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_split_is_that_of_other_formats_good_images_included(carpet, out, tmp_path):

@@ -254,6 +254,13 @@ def test_roboflows_layout_is_checked_as_well(carpet, tmp_path):
     assert errors(tmp_path / "three", "sam3") == []
 
 
+def test_without_its_manifest_it_is_coco_unless_one_says_otherwise(carpet, tmp_path):
+    mc.to_sam(carpet, tmp_path / "out", layout="sam3")
+    (tmp_path / "out" / "mvtec-convert.json").unlink()
+    assert mc.validate(tmp_path / "out").format == "coco"
+    assert mc.validate(tmp_path / "out", format="sam3").format == "sam3"
+
+
 def test_a_speck_that_the_trainer_would_drop_is_told_at_once(tmp_path):
     for index in range(4):
         draw_image(tmp_path / f"data/nut/test/pit/{index:03}.png", index, (1024, 1024))

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mvtec_convert import images
 from mvtec_convert.errors import MaskError
-from mvtec_convert.images import image_size, read_mask
+from mvtec_convert.images import image_size, read_image, read_mask, save_jpeg
 from tests.strategies import Mask, blobs, masks
 
 TRUTH = blobs(37, 53, 4)
@@ -241,6 +241,42 @@ def test_the_smallest_images_are_read(shape: tuple[int, int], value: int, tmp_pa
     assert read_mask(path).tolist() == np.full(shape, value > 0).astype(int).tolist()
 
 
+SCALE = np.arange(256, dtype=np.uint8).reshape(8, 32)
+"""Every value from 0 to 255 once."""
+
+SCALES: dict[str, tuple[str, Image.Image]] = {
+    "8-bit PNG": ("PNG", Image.fromarray(SCALE)),
+    "16-bit PNG": ("PNG", Image.fromarray(SCALE.astype(np.uint16) * 257)),
+    "green PNG": ("PNG", Image.fromarray(np.dstack([SCALE * 0, SCALE, SCALE * 0]))),
+    "grey PNG with alpha": ("PNG", Image.merge("LA", [Image.fromarray(SCALE), Image.new("L", (32, 8), 9)])),
+    "palette PNG": ("PNG", Image.fromarray(SCALE).convert("P")),
+    "BMP": ("BMP", Image.fromarray(SCALE)),
+    "16-bit TIFF": ("TIFF", Image.fromarray(SCALE.astype(np.uint16) * 257)),
+}
+
+
+@pytest.mark.parametrize("kind", SCALES)
+@pytest.mark.parametrize("threshold", [0, 1, 127, 254])
+@pytest.mark.usefixtures("reader")
+def test_a_threshold_is_on_one_scale_for_every_kind_of_file(kind: str, threshold: int, tmp_path: Path) -> None:
+    form, image = SCALES[kind]
+    path = write(tmp_path, "scale", saved(image, form))
+    assert np.array_equal(read_mask(path, threshold), threshold < SCALE)
+
+
+@pytest.mark.usefixtures("reader")
+def test_white_of_one_bit_is_above_any_threshold(tmp_path: Path) -> None:
+    path = write(tmp_path, "bits.png", EXACT["1-bit PNG"][1])
+    assert np.array_equal(read_mask(path, 254), TRUTH)
+
+
+@pytest.mark.usefixtures("reader")
+def test_the_faintest_value_of_16_bits_is_not_black(tmp_path: Path) -> None:
+    path = write(tmp_path, "faint.png", saved(Image.fromarray(TRUTH.astype(np.uint16)), "PNG"))
+    assert np.array_equal(read_mask(path), TRUTH)
+    assert not read_mask(path, 1).any()
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -405,11 +441,60 @@ def test_an_image_that_is_too_large_is_not_called_damaged(kind: str, tmp_path: P
     size_refused(path, "is more than the 134,217,728 pixels")
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", BOMBS)
 def test_the_size_of_an_image_as_large_as_the_limit_is_read(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path, "large.png", with_size(kind, 11_585, 11_585))
     assert image_size(path) == (11_585, 11_585)
+
+
+# --- as JPEG ----------------------------------------------------------------------------------------------------------
+
+RAMP = np.linspace(0, 255, 37 * 53).astype(np.uint8).reshape(37, 53)
+RAMP16 = RAMP * np.uint16(257)
+GREY_KEY, COLOUR_KEY = struct.pack(">H", 0x8080), struct.pack(">HHH", 0x8080, 0x8080, 0x8080)
+
+GREYS: dict[str, bytes] = {
+    "8-bit": png(53, 37, 8, 0, scanlines(RAMP)),
+    "8-bit with a transparent grey": png(53, 37, 8, 0, scanlines(RAMP), tRNS=struct.pack(">H", 0x80)),
+    "8-bit RGB with a transparent colour": png(
+        53, 37, 8, 2, scanlines(np.dstack([RAMP] * 3)), tRNS=struct.pack(">HHH", 0x80, 0x80, 0x80)
+    ),
+    "16-bit": by_opencv(".png", RAMP16),
+    "16-bit with a transparent grey": png(53, 37, 16, 0, scanlines(RAMP16.astype(BIG16)), tRNS=GREY_KEY),
+    "16-bit RGB": by_opencv(".png", np.dstack([RAMP16] * 3)),
+    "16-bit RGB with a transparent colour": png(
+        53, 37, 16, 2, scanlines(np.dstack([RAMP16] * 3).astype(BIG16)), tRNS=COLOUR_KEY
+    ),
+    "palette, half transparent": palette_png(
+        RAMP, [(i, i, i) for i in range(256)], tRNS=bytes(range(255, -1, -1))
+    ),
+    "RGBA": saved(Image.fromarray(np.dstack([RAMP] * 3 + [255 - RAMP])), "PNG"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GREYS)
+def test_a_jpeg_has_the_colours_of_its_source_whatever_is_transparent(kind: str, tmp_path: Path) -> None:
+    save_jpeg(write(tmp_path, "source.png", GREYS[kind]), tmp_path / "target.jpg")
+    with Image.open(tmp_path / "target.jpg") as image:
+        assert image.mode == "RGB"
+        assert np.abs(np.asarray(image).astype(int) - RAMP[..., None]).max() <= 2
+
+
+@pytest.mark.parametrize("kind", GREYS)
+def test_an_image_is_read_as_rgb_or_as_grey_of_all_its_bits(kind: str, tmp_path: Path) -> None:
+    pixels = read_image(write(tmp_path, "source.png", GREYS[kind]))
+    if kind.startswith("16-bit") and "RGB" not in kind:
+        assert np.array_equal(pixels, RAMP16)
+    else:
+        assert pixels.dtype == np.uint8
+        assert np.array_equal(pixels, np.dstack([RAMP] * 3))
+
+
+def test_an_image_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, "short.png", GREYS["8-bit"][:500])
+    with pytest.raises(MaskError, match="damaged or truncated") as caught:
+        read_image(path)
+    explains(caught.value, path)
 
 
 # --- orientation ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -194,6 +196,13 @@ def test_another_seed_or_another_name_gives_another_prompt_but_the_same_deepest_
     assert len({prompt.points[0] for prompt in drawn}) == 1
 
 
+def test_any_two_other_points_are_as_likely_as_any_other_two_in_either_order() -> None:
+    (region,) = find_regions(full(1, 5))
+    drawn = Counter(draw_prompts(region, full(1, 5), PromptOptions(points=3), str(i)).points[1:] for i in range(3000))
+    assert len(drawn) == 4 * 3
+    assert all(190 < count < 310 for count in drawn.values())
+
+
 def test_drawing_does_not_change_the_region_or_the_mask() -> None:
     mask = LARGE["disc"]()
     (region,) = find_regions(mask)
@@ -208,7 +217,7 @@ def test_a_prompt_is_the_same_everywhere() -> None:
     mask[10:20, 12:28] = 1
     (region,) = find_regions(mask)
     assert draw_prompts(region, mask, PromptOptions(3, 2, 2.5, 7), "carpet_hole_000/1") == Prompt(
-        box=(12.3, 11.85, 25.54, 18.92),
-        points=((16, 14), (17, 18), (26, 15), (30, 17), (30, 28)),
+        box=(12.92, 8.99, 25.64, 20.29),
+        points=((16, 14), (13, 10), (25, 13), (20, 22), (32, 9)),
         labels=(1, 1, 1, 0, 0),
     )

@@ -18,10 +18,10 @@ README = (HOME / "README.md").read_text(encoding="utf-8")
 
 
 def commands() -> list[str]:
-    """Every `mvtec-convert ...` of the README but those of the installation, in order."""
+    """Every `mvtec-convert ...` of the README but those of the installation and the downloads, in order."""
     return [
         line for line in re.findall(r"^(mvtec-convert .*)$|`(mvtec-convert .*?)`", README, flags=re.MULTILINE)
-        for line in line if line
+        for line in line if line and not line.startswith("mvtec-convert download")
     ]  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def test_the_readme_opens_with_a_sentence_a_picture_and_two_commands():
         "python -m venv .venv && . .venv/bin/activate && pip install . && mvtec-convert yolo --sample",
         "python -m venv .venv && . .venv/bin/activate && pip install -e '.[dev]' && pytest",
         "python -m venv .venv && . .venv/bin/activate && pip install -e '.[dev,examples]' && pytest tests/readers",
+        "python -m venv .venv && . .venv/bin/activate && pip install -e '.[dev,browser]' && pytest tests/browser",
     ]
 
 

@@ -14,7 +14,20 @@ from typing import Annotated
 import typer
 
 import mvtec_convert
-from mvtec_convert.cli import coco, sam, sample, schema, stats, validate, yolo
+from mvtec_convert.cli import (
+    check,
+    coco,
+    download,
+    layouts,
+    preview,
+    report,
+    sam,
+    sample,
+    schema,
+    stats,
+    validate,
+    yolo,
+)
 from mvtec_convert.errors import MvtecConvertError
 
 BUG, INTERRUPTED, USER_INPUT = 70, 130, 2
@@ -27,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (yolo, coco, sam, stats, validate, sample, schema):
+for module in (yolo, coco, sam, stats, check, validate, preview, report, download, layouts, sample, schema):
     module.register(app)
 
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mvtec_convert.cli import console
-from mvtec_convert.errors import DownloadError
 from mvtec_convert.downloads.sources import Source
+from mvtec_convert.errors import DownloadError
 
 
 def ask_once(source: Source, accept: bool) -> None:

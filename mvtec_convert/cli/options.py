@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -18,6 +19,7 @@ from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 if TYPE_CHECKING:
     from mvtec_convert.api import ExportKeywords
     from mvtec_convert.dataset import Dataset
+    from mvtec_convert.regions import RegionOptions
 
 ROOT_VARIABLE = "MVTEC_ROOT"
 USUAL_NAMES = (
@@ -27,6 +29,8 @@ USUAL_NAMES = (
 USUAL_PARENTS = (".", "data", "datasets", "..")
 
 DATASET, LABELS, SPLIT, OUTPUT = "Which data", "Regions and classes", "Split and background", "Output"
+OWN = "Own data, in any folders"
+PLACES = ("link", "copy")
 
 Flags = TypeVar("Flags")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,8 +45,8 @@ class DatasetFlags:
         typer.Argument(
             metavar="ROOT",
             show_default=False,
-            help="Folder of categories, or one category. Without it: $MVTEC_ROOT, else a folder called "
-            "mvtec_anomaly_detection, mvtec_ad, ... here, in data or in datasets.",
+            help="Folder of categories, or one category, or a TOML file about own data. Without it: $MVTEC_ROOT, else "
+            "a folder called mvtec_anomaly_detection, mvtec_ad, ... here, in data or in datasets.",
         ),
     ] = None
     sample: Annotated[
@@ -59,12 +63,109 @@ class DatasetFlags:
         int,
         typer.Option("--jobs", "-j", min=0, help="Threads; 0: one for each core.", rich_help_panel=DATASET),
     ] = 0
+    source_layout: Annotated[
+        str | None,
+        typer.Option(
+            "--source-layout",
+            "--layout",
+            metavar="NAME",
+            show_default="recognised",
+            rich_help_panel=DATASET,
+            help="How the dataset lies on disk; `mvtec-convert layouts` lists the names.",
+        ),
+    ] = None
+    image_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image-files",
+            "--images",
+            metavar="PATTERN",
+            show_default=False,
+            rich_help_panel=OWN,
+            help="Images, relative to ROOT, else to this folder: 'parts/*.jpg', or a folder. {category}, {defect} and "
+            "{split} in it stand for what names of folders say. Repeat it for more.",
+        ),
+    ] = None
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            show_default=False,
+            rich_help_panel=OWN,
+            help="Masks of an image: 'masks/{stem}.png', where {stem} is its name without suffix; or a folder.",
+        ),
+    ] = None
+    good_when_no_mask: Annotated[
+        bool, typer.Option("--good-when-no-mask", rich_help_panel=OWN, help="Images without a mask have no defect.")
+    ] = False
+    good_when_black_mask: Annotated[
+        bool, typer.Option("--good-when-black-mask", rich_help_panel=OWN, help="Images with a black mask have none.")
+    ] = False
+    values: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=OWN,
+            help='What pixel values of masks are called: {"1": "scratch", "2": "dent"}, JSON or TOML.',
+        ),
+    ] = None
+    colors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, rich_help_panel=OWN,
+            help='The same for colours of masks: {"#ff0000": "scratch"}.',
+        ),
+    ] = None  # fmt: skip
 
     def load(self) -> Dataset:
         """The dataset that these flags select."""
         from mvtec_convert.layouts import load
 
-        return load(self.find_root()).filter(category=self.category or None)
+        if self.image_patterns():
+            return self._load_own().filter(category=self.category or None)
+        self._refuse_own_flags()
+        return load(self.find_root(), layout=self.source_layout).filter(category=self.category or None)
+
+    def image_patterns(self) -> list[str]:
+        """Where own images are; empty where these flags describe no own data."""
+        return list(self.image_files or ())
+
+    def means_source(self) -> bool:
+        """Whether these flags can only be about a source, and about no export."""
+        return bool(self.source_layout or self.image_patterns())
+
+    def _load_own(self) -> Dataset:
+        from mvtec_convert.layouts.own import OwnData, load_own
+        from mvtec_convert.own_data import pixel_names
+
+        if self.sample or self.source_layout not in (None, "own"):
+            other = "--sample" if self.sample else "--source-layout"
+            raise SelectionError(f"--images describes own data, {other} asks for other", hint="leave one of them away")
+        if not self.masks and not self.good_when_no_mask:
+            hint = "for example --masks 'masks/{stem}.png'; or --good-when-no-mask where none has a defect"
+            raise SelectionError("--images needs --masks", hint=hint)
+        own = OwnData(
+            images=tuple(self.image_patterns()),
+            masks=tuple(self.masks or ()),
+            good_when_no_mask=self.good_when_no_mask,
+            good_when_black_mask=self.good_when_black_mask,
+            pixel_names=pixel_names(self.values, self.colors),
+        )
+        return load_own(self.find_root(), own)
+
+    def _refuse_own_flags(self) -> None:
+        names = ("masks", "good_when_no_mask", "good_when_black_mask", "values", "colors")
+        given = ["--" + name.replace("_", "-") for name in names if getattr(self, name)]
+        if given:
+            hint = "add --images 'parts/*.jpg'; or put all of it into a TOML file, see docs/layouts.md"
+            raise SelectionError(f"{' and '.join(given)} says nothing without --images", hint=hint)
+
+    def stem(self, dataset: Dataset) -> str:
+        """What files and folders about the dataset are called after: the category if it is one, else the folder."""
+        if len(dataset.categories) == 1:
+            return dataset.categories[0]
+        return "sample" if self.sample else dataset.root.resolve().name
 
     def find_root(self) -> Path:
         """Where the dataset lies, by the flags, the environment, and the usual folder names, in this order."""
@@ -74,6 +175,8 @@ class DatasetFlags:
             return sample_root()
         if self.root is not None:
             return self.root
+        if self.image_patterns():
+            return Path()
         if os.environ.get(ROOT_VARIABLE):
             return Path(os.environ[ROOT_VARIABLE])
         candidates = (Path(parent) / name for parent in USUAL_PARENTS for name in USUAL_NAMES)
@@ -81,15 +184,15 @@ class DatasetFlags:
         if found is None:
             raise DatasetNotFoundError(
                 f"no dataset given, ${ROOT_VARIABLE} is not set, and no folder {USUAL_NAMES[0]} is here",
-                hint="give its folder: mvtec-convert COMMAND /data/mvtec_anomaly_detection; or try the built-in "
-                "sample: --sample; MVTec AD itself is at https://www.mvtec.com/company/research/datasets/mvtec-ad",
+                hint="give its folder: mvtec-convert COMMAND /data/mvtec_anomaly_detection; or fetch MVTec AD: "
+                "mvtec-convert download; or try the built-in sample: --sample",
             )
         return found
 
 
 @dataclass(frozen=True)
-class ExportFlags(DatasetFlags):
-    """What holds for an export in any format."""
+class RegionFlags(DatasetFlags):
+    """Which dataset, and how its masks are cut into regions."""
 
     regions: Annotated[
         Literal["component", "image"],
@@ -112,6 +215,51 @@ class ExportFlags(DatasetFlags):
             help="Leave regions of fewer pixels out; a defective image left without any goes too. 0 drops nothing.",
         ),
     ] = 0  # fmt: skip
+    threshold: Annotated[
+        int,
+        typer.Option(
+            metavar="VALUE", min=0, max=254, rich_help_panel=LABELS,
+            help="Mask pixels above this are defect, white being 255. 0: any that is not black. `check` tells where "
+            "smoothed masks need another, mostly 127.",
+        ),
+    ] = 0  # fmt: skip
+
+    def region_options(self) -> RegionOptions:
+        """The flags as `regions` takes them."""
+        from mvtec_convert.regions import RegionOptions
+
+        return RegionOptions(self.regions, self.merge_distance, self.min_area, self.threshold)
+
+    def load_or_export(self, format: str | None) -> Dataset | Path:
+        """The dataset that these flags select; where ROOT is an export, or in this format, its path."""
+        from mvtec_convert.exports import is_export
+
+        root = self.find_root().expanduser()
+        if format is None and (self.means_source() or not is_export(root)):
+            return self.load()
+        self._refuse_for_exports()
+        return root
+
+    def _refuse_for_exports(self) -> None:
+        """Refuse what only makes sense for a source: an export has its regions, and no categories."""
+        source_only = ("category", "source_layout", "image_files", "regions", "merge_distance", "min_area", "threshold")
+        given = [
+            "--" + field.name.replace("_", "-")
+            for field in dataclasses.fields(self)
+            if field.name in source_only and getattr(self, field.name) not in (field.default, [])
+        ]
+        if given:
+            raise SelectionError(
+                f"this is an exported dataset, for which {' and '.join(given)} would do nothing",
+                path=self.root,
+                hint="leave it away, or give the dataset that was exported",
+            )
+
+
+@dataclass(frozen=True)
+class ExportFlags(RegionFlags):
+    """What holds for an export in any format."""
+
     names: Annotated[
         Literal["defect", "category", "category-defect", "single"],
         typer.Option(
@@ -159,6 +307,22 @@ class ExportFlags(DatasetFlags):
             "none leaves them out, 1 keeps one for each defective image, 0.1 one for ten.",
         ),
     ] = "all"  # fmt: skip
+    balance: Annotated[
+        Literal["none", "repeat-factor", "oversample"],
+        typer.Option(
+            help="Make rare classes of train more frequent: repeat-factor, after LVIS, by the square root of how rare; "
+            "oversample, until each has as many images as the largest. Weights are in balance.json; what Ultralytics "
+            "trains on is repeated.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = "none"
+    repeat_threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", show_default="share of the most frequent class", rich_help_panel=SPLIT,
+            help="For repeat-factor: the share of train's images from which on a class is frequent enough.",
+        ),
+    ] = None  # fmt: skip
     out: Annotated[
         Path | None,
         typer.Option(
@@ -166,20 +330,31 @@ class ExportFlags(DatasetFlags):
             help="Folder to write; an earlier export there is replaced, anything else is left alone.",
         ),
     ] = None  # fmt: skip
-    images: Annotated[
-        Literal["link", "copy"],
+    place: Annotated[
+        Literal["link", "copy"] | None,
         typer.Option(
-            help="link: hard links, which take no space (copies where the file system has none); copy: copies.",
-            rich_help_panel=OUTPUT,
+            help="link: hard links, which take no space (copies where the file system has none); copy: copies. "
+            "--images link and --images copy say the same.",
+            show_default="link", rich_help_panel=OUTPUT,
         ),
-    ] = "link"
+    ] = None  # fmt: skip
+
+    def image_patterns(self) -> list[str]:
+        """Where own images are; `--images copy` is about the images of the export."""
+        return [pattern for pattern in super().image_patterns() if pattern not in PLACES]
+
+    def placement(self) -> Literal["link", "copy"]:
+        """How images get into the export."""
+        asked = {self.place, *(given for given in self.image_files or () if given in PLACES)} - {None}
+        if len(asked) > 1:
+            raise SelectionError("images are linked or copied, not both", hint="leave one of them away")
+        return "copy" if "copy" in asked else "link"
 
     def target(self, dataset: Dataset, suffix: str) -> Path:
         """Where to write: --out, else a folder here, named after what is exported."""
         if self.out is not None:
             return self.out
-        stem = dataset.categories[0] if len(dataset.categories) == 1 else dataset.root.resolve().name
-        return Path(f"{'sample' if self.sample and len(dataset.categories) > 1 else stem}-{suffix}")
+        return Path(f"{self.stem(dataset)}-{suffix}")
 
     def keywords(self) -> ExportKeywords:
         """The flags as the functions of `mvtec_convert.api` take them."""
@@ -194,8 +369,11 @@ class ExportFlags(DatasetFlags):
             "regions": self.regions,
             "merge_distance": self.merge_distance,
             "min_area": self.min_area,
-            "images": self.images,
+            "threshold": self.threshold,
+            "images": self.placement(),
             "jobs": self.jobs,
+            "balance": self.balance,
+            "repeat_threshold": self.repeat_threshold,
         }
 
 
@@ -264,13 +442,25 @@ def with_flags(flags: type[Flags]) -> Callable[[Callable[..., None]], Callable[.
             command(flags(**{name: values[name] for name in names}), **own)
 
         wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
-        parameters = [*_parameters(command)[1:], *_parameters(flags)]
+        own_options = {f"--{name.replace('_', '-')}" for name in inspect.signature(command).parameters}
+        parameters = [*_parameters(command)[1:], *(_without(each, own_options) for each in _parameters(flags))]
         # Typer takes a command's options from its signature.
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return wrapper
 
     return decorate
+
+
+def _without(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter:
+    """A parameter without those of its spellings that the command uses for something else (`sam --layout`)."""
+    declared, option = parameter.annotation.__origin__, parameter.annotation.__metadata__[0]
+    spellings = getattr(option, "param_decls", None) or ()
+    if taken.isdisjoint(spellings):
+        return parameter
+    option = copy(option)
+    option.param_decls = tuple(spelling for spelling in spellings if spelling not in taken)
+    return parameter.replace(annotation=Annotated[declared, option])
 
 
 def _parameters(declared: Callable[..., Any]) -> list[inspect.Parameter]:

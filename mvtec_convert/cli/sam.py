@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mvtec_convert.cli.options import ExportFlags, RatiosCommand, with_flags
+
+PROMPTS = "Prompts (layouts sa1b and sam2)"
+
+
+def _prompt_option(metavar: str, default: str, help: str) -> Any:
+    return typer.Option(metavar=metavar, min=0, show_default=default, help=help, rich_help_panel=PROMPTS)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,27 +31,13 @@ def sam(
         ),
     ] = "sa1b",
     points: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, show_default="1",
-            help="Points inside each region; the first is the deepest one (layouts sa1b and sam2).",
-        ),
+        int | None, _prompt_option("N", "1", "Points inside each region; the first is the deepest one.")
     ] = None,
-    negatives: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, show_default="0",
-            help="Points outside every region, near this one (layouts sa1b and sam2).",
-        ),
-    ] = None,
+    negatives: Annotated[int | None, _prompt_option("N", "0", "Points outside every region, near this one.")] = None,
     box_jitter: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PX", min=0, show_default="0",
-            help="Move each edge of the prompt box by up to this much (layouts sa1b and sam2).",
-        ),
+        float | None, _prompt_option("PX", "0", "Move each edge of the prompt box by up to this much.")
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a dataset for SAM and its kin.
 
     SA-1B files, one an image: masks, each with box, points and phrase. Or what the trainers of SAM 2, SAM 3 and MedSAM

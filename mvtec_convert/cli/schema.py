@@ -14,7 +14,10 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     format: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="yolo, coco, sam, or export, stats, validation.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="yolo, coco, sam, or check, export, stats, validation.", show_default=False
+        ),
     ],
 ) -> None:
     """Print the JSON Schema of a format.

@@ -16,7 +16,12 @@ def register(app: typer.Typer) -> None:
 def validate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A YOLO, COCO or SAM dataset, ours or any other.")],
     format: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default=False, help="Its format. Without it: recognised.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Its format. Without it: recognised; SAM 3's files without mvtec-convert.json are taken for COCO.",
+        ),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON, in the form of `mvtec-convert schema validation`.")

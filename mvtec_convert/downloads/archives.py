@@ -302,6 +302,10 @@ class _Unpacking:
                 self._write(member, path)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 raise self._refused(member, "is there twice") from None
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                raise self._refused(member, "has a name that is too long for the file system") from None
 
     def _path(self, name: str) -> PurePosixPath:
         """The path of a member below the folder."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeGuard, cast, runtime_checkable
 
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
+from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage
@@ -50,7 +51,9 @@ class Format(Protocol):
     """What a format offers. An instance holds its options and nothing else.
 
     A format whose reader fails on images without a region says `takes_background: ClassVar[bool] = False`; good images
-    are then left out, whatever else was asked for.
+    are then left out, whatever else was asked for. One in which `good` is a class like any other says
+    `good_is_a_class: ClassVar[bool] = True`. One whose trainer has no other way to see an image more often has `repeat`
+    (see `Repeating`).
     """
 
     name: ClassVar[str]
@@ -92,6 +95,38 @@ class Format(Protocol):
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Re-read the whole folder and report what its readers would choke on. Raises nothing on bad content."""
         ...
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Every image with its labels as the format's own reader takes them, whoever wrote them; one at a time.
+
+        Raises ExportError, naming file and line, where the labels cannot be read, and opens no file outside the folder.
+        """
+        ...
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """All classes in the order of their ids, those without an object too. Raises as `read` does."""
+        ...
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A format whose trainer reads repeats from the files themselves."""
+
+    def repeat(self, out: Path, repeats: Sequence[tuple[Item, int]]) -> None:
+        """Let the trainer see each image of `train` so many times, 1 or more; everything else is written."""
+        ...
+
+
+def writes_repeats(target: Format) -> TypeGuard[Repeating]:
+    """Whether repeats go into the export's own files; where not, its trainer draws by weights."""
+    return isinstance(target, Repeating)
+
+
+def good_is_a_class(target: Format | type[Format]) -> bool:
+    """Whether images without a defect have a class of their own."""
+    return bool(getattr(target, "good_is_a_class", False))
 
 
 def takes_background(target: Format) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import ClassVar
 
 from mvtec_convert import checks
 from mvtec_convert.dataset import GOOD, SplitName
-from mvtec_convert.errors import SelectionError
+from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.labels import LabelMap, NameScheme, class_name
+from mvtec_convert.images import image_size, link_or_copy
+from mvtec_convert.labelled import LabelledImage, key_of
+from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage
 
@@ -44,14 +46,10 @@ SMALLEST_SIDE = 10  # px; `check_image` in ultralytics/data/utils.py drops small
 
 @dataclass(frozen=True, slots=True)
 class Classify:
-    """Options of the format.
-
-    Attributes:
-        names: how classes are named; that of the plan.
-    """
+    """The format; it has no options."""
 
     name: ClassVar[str] = "classify"
-    names: NameScheme = "defect"
+    good_is_a_class: ClassVar[bool] = True
 
     @property
     def judge(self) -> None:
@@ -60,7 +58,7 @@ class Classify:
 
     def image_path(self, item: Item) -> str:
         """`<split>/<class>/<name>.<suffix>`."""
-        return f"{item.split}/{self._class_of(item)}/{item.file_name}"
+        return f"{item.split}/{item.class_name or GOOD}/{item.file_name}"
 
     def refuse(self, plan: Plan) -> None:
         """Trainers want train and one more split, and class names that can be folders."""
@@ -70,8 +68,6 @@ class Classify:
                 f"a classifier needs images in train and in val; this selection fills only {', '.join(sorted(filled))}",
                 hint="select more images, keep the good ones with --background all, or use --split supervised",
             )
-        if plan.labels.scheme != self.names:
-            raise SelectionError(f"the folders are named by {self.names}, the classes by {plan.labels.scheme}")
         # Some file systems do not tell A from a.
         counts = Counter(name.casefold() for name in (GOOD, *plan.labels.names))
         twins = [name for name in plan.labels.names if counts[name.casefold()] > 1]
@@ -100,6 +96,13 @@ class Classify:
         """Ultralytics' own command line."""
         return f"yolo classify train model=yolo11n-cls.pt data={shlex.quote(str(out))}"
 
+    def repeat(self, out: Path, repeats: Sequence[tuple[Item, int]]) -> None:
+        """Further names for the same file: readers of image folders know no lists."""
+        for item, times in repeats:
+            image = out / self.image_path(item)
+            for number in range(2, times + 1):
+                link_or_copy(image, image.with_name(f"{image.stem}_repeat{number}{image.suffix}"))
+
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """A folder `train` with a folder of images for each class, and nothing that speaks of another format."""
@@ -115,10 +118,22 @@ class Classify:
         """Check a dataset folder; docs/findings.md explains the codes."""
         yield from checks.limited(_check(folder))
 
-    def _class_of(self, item: Item) -> str:
-        if item.class_id is None:
-            return GOOD
-        return class_name(self.names, item.sample.category, item.sample.defect_type)
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Every image with its one class, that of its folder."""
+        tree = _tree_to_read(folder)
+        for split, classes in tree.items():
+            for name, images in classes.items():
+                for path in images:
+                    width, height = image_size(path)
+                    key = key_of(path, folder)
+                    yield LabelledImage(path, key, path.stem, split, width, height, classes=(name,))
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """The folders of train; without it, of all splits."""
+        tree = _tree_to_read(folder)
+        return tuple(sorted(tree.get("train") or {name for classes in tree.values() for name in classes}))
 
 
 FORMAT = Classify
@@ -146,6 +161,14 @@ def read_tree(folder: Path) -> Tree:
         place = next((folder / name for name in names if checks.is_folder(folder / name)), None)
         if place is not None:
             tree[split] = {path.name: _images_of(path) for path in _class_folders(place)}
+    return tree
+
+
+def _tree_to_read(folder: Path) -> Tree:
+    tree = read_tree(folder)
+    if not any(images for classes in tree.values() for images in classes.values()):
+        hint = "give the folder that holds train, with a folder of images for each class"
+        raise ExportError("no image in a folder of its class", path=folder, hint=hint)
     return tree
 
 

@@ -20,22 +20,27 @@ Sources: cocodataset.org/#format-data, pycocotools' `coco.py` and `maskApi.c`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mvtec_convert import checks, coco_checks, coco_file
+from mvtec_convert import checks, coco_checks, coco_file, coco_labels
+from mvtec_convert.coco_checks import FileCheck
 from mvtec_convert.coco_file import CocoWriter, Segmentation
 from mvtec_convert.dataset import SplitName
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage
 
 ROBOFLOW_SPLITS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
+ROBOFLOW_FILE = "_annotations.coco.json"
+ROBOFLOW_READ = ("train", "valid")
+"""The splits without which RF-DETR does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Coco:
     def next_step(self, out: Path) -> str:
         """Mask R-CNN stands for all that read COCO; RF-DETR for all that read Roboflow's layout."""
         if self.layout == "roboflow":
-            return f"from rfdetr import RFDETRSegPreview; RFDETRSegPreview().train(dataset_dir={str(out)!r})"
+            return f"from rfdetr import RFDETRSegNano; RFDETRSegNano().train(dataset_dir={str(out)!r})"
         return f"python examples/finetune_maskrcnn.py --data {shlex.quote(str(out))}"
 
     @classmethod
@@ -101,13 +106,55 @@ class Coco:
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder, or one annotation file; the codes are explained in docs/findings.md."""
-        yield from checks.limited(coco_checks.check(folder, coco_checks.annotation_files(folder)))
+        yield from checks.limited(_check(folder))
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Masks by pycocotools; see `coco_labels.read`."""
+        return coco_labels.read(folder, coco_checks.annotation_files(folder))
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """The categories by their ids."""
+        return coco_labels.class_names(folder, coco_checks.annotation_files(folder))
 
     def _annotations(self, split: SplitName) -> str:
         """Where the annotations of a split lie."""
         if self.layout == "roboflow":
-            return f"{ROBOFLOW_SPLITS[split]}/_annotations.coco.json"
+            return f"{ROBOFLOW_SPLITS[split]}/{ROBOFLOW_FILE}"
         return f"annotations/instances_{split}.json"
 
 
 FORMAT = Coco
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
+def _check(folder: Path) -> Iterator[Finding]:
+    files = coco_checks.annotation_files(folder)
+    yield from _missing_splits(folder, files)
+    yield from coco_checks.check(folder, files, also=_check_for_trainers)
+
+
+def _missing_splits(folder: Path, files: Sequence[Path]) -> Iterator[Finding]:
+    """The splits that Roboflow's layout lacks."""
+    present = {path.parent.name for path in files if path.name == ROBOFLOW_FILE and path.parent.parent == folder}
+    for split in ROBOFLOW_READ if present else ():
+        if split not in present:
+            hint = f"call a split {split}, if RF-DETR is to learn from it"
+            message = f"RF-DETR does not start without {split}/{ROBOFLOW_FILE}"
+            yield Finding("missing-split", message, str(folder), severity="warning", hint=hint)
+
+
+def _check_for_trainers(check: FileCheck) -> Iterator[Finding]:
+    """What COCO allows, but some of its trainers fail on, or take for something else."""
+    for i, category in check.categories:
+        if category.id == 0 and 0 in check.used:
+            message = f"torchvision's detectors take category 0 ({category.name}) for background"
+            hint = "number categories from 1, unless your trainer counts from 0"
+            yield check.file.finding("category-zero", message, "categories", i, "warning", hint)
+    if check.has_compressed_rle:
+        message = "compressed run lengths: DETR's processors in transformers cannot make masks of them"
+        hint = "write polygons, or run lengths as numbers, unless your trainer reads them"
+        yield check.file.finding("compressed-rle", message, severity="warning", hint=hint)

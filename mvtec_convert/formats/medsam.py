@@ -20,7 +20,7 @@ import io
 import shlex
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +33,25 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mvtec_convert import checks
-from mvtec_convert.errors import MaskError
+from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.images import MAX_PIXELS, read_image
+from mvtec_convert.labelled import (
+    UNNAMED,
+    LabelledImage,
+    LabelledObject,
+    bounded,
+    key_of,
+    open_array,
+    split_named,
+    split_order,
+    whole_region,
+)
 from mvtec_convert.labels import LabelMap
-from mvtec_convert.plan import Item, Plan
+from mvtec_convert.plan import Item, Plan, load_class_names
 from mvtec_convert.prompts import deepest_point
-from mvtec_convert.regions import AnnotatedImage
+from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.medsam import ImageRecord, RegionsFile
 
@@ -79,11 +91,12 @@ class MedSam:
         if ids.all():
             raise MaskError(
                 "regions cover the whole image; MedSAM's trainer would take one of them for background",
+                code="no-background",
                 path=item.sample.masks[0],
                 hint="leave the image out, or write another format",
             )
         pixels = np.bincount(ids.ravel(), minlength=len(image.regions) + 1)
-        record = orjson.dumps(_record(item, image, labels, pixels))
+        record = orjson.dumps(_record(item, image, pixels))
         rows = (record, _square(item.sample.image).tobytes(), zlib.compress(_npy(ids), 1))
         return Encoded(item, image.width, image.height, len(image.regions), rows, _ious(own, _resized(ids, own.shape)))
 
@@ -111,6 +124,26 @@ class MedSam:
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """The masks at the size that regions.json states, scaled as `judge` says; else as they are."""
+        for split in _splits_to_read(folder):
+            records = checks.sound(_records(split / REGIONS_FILE))
+            for path in _masks_of(split):
+                yield _labelled(path, split, folder, records.get(path.stem))
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """Of `classes.json`, else of regions.json; without it regions have no class."""
+        saved = load_class_names(folder)
+        if saved is not None:
+            return saved
+        records = (checks.sound(_records(split / REGIONS_FILE)).values() for split in _splits_to_read(folder))
+        names = {
+            (region.class_id, region.class_name) for images in records for image in images for region in image.regions
+        }
+        return tuple(dict.fromkeys(name for _, name in sorted(names))) or (UNNAMED,)
 
 
 FORMAT = MedSam
@@ -140,13 +173,12 @@ class _Records:
             self._file.write(b'{"images":[]}\n' if self._comma != b",\n" else b"\n]}\n")
 
 
-def _record(item: Item, image: AnnotatedImage, labels: LabelMap, pixels: Array) -> dict[str, Any]:
-    class_id = item.class_id or 0
+def _record(item: Item, image: AnnotatedImage, pixels: Array) -> dict[str, Any]:
     regions = [
         {
             "id": number,
-            "class_id": class_id,
-            "class_name": labels.names[class_id],
+            "class_id": item.class_id,
+            "class_name": item.class_name,
             "area": region.area,
             "pixels": int(pixels[number]),
         }
@@ -178,10 +210,13 @@ def _scaled(own: Array, image: AnnotatedImage) -> Array:
 
 def _resized(ids: Array, shape: tuple[int, ...]) -> Array:
     """Nearest neighbour by pixel centres, as skimage's `resize` with order 0 samples; shape (height, width)."""
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, ids.shape, strict=True)
-    )  # fmt: skip
+    rows, columns = (_sampled(new, old) for new, old in zip(shape, ids.shape, strict=True))
     return np.asarray(ids[rows[:, None], columns])
+
+
+def _sampled(new: int, old: int) -> Array:
+    """For each of `new` rows or columns, which of `old` it takes."""
+    return np.asarray((2 * np.arange(new) + 1) * old // (2 * new))
 
 
 def _ious(own: Array, back: Array) -> tuple[float, ...]:
@@ -194,20 +229,11 @@ def _ious(own: Array, back: Array) -> tuple[float, ...]:
 
 def _square(path: Path) -> Array:
     """The image as 8-bit RGB, shape (SIDE, SIDE, 3), by bicubic interpolation, smoothed first where it shrinks."""
-    try:
-        with Image.open(path) as image:
-            rgb = _eight_bits(image).convert("RGB")
-    except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
-        hint = "restore the file from its source"
-        raise MaskError(f"damaged or truncated: {error}", path=path, hint=hint) from None
+    pixels = read_image(path)
+    if pixels.ndim == 2:  # greyscale of more than 8 bits
+        pixels = (_stretched(pixels) * 255).astype(np.uint8)
+    rgb = Image.fromarray(pixels).convert("RGB")
     return np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greyscale of 16 bits or more, which Pillow would cut off at 255, spread from 0 to 255; any other as it is."""
-    if image.mode != "F" and not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((_stretched(np.asarray(image)) * 255).astype(np.uint8))
 
 
 def _stretched(pixels: Array) -> npt.NDArray[np.float32]:
@@ -222,7 +248,75 @@ def _npy(array: Array) -> bytes:
     return file.getvalue()
 
 
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _splits_to_read(folder: Path) -> list[Path]:
+    splits = _splits(folder)
+    if not splits:
+        raise ExportError("there is neither imgs nor gts", path=folder, hint="give the dataset's top folder")
+    return sorted(splits, key=lambda split: split_order(split.name))
+
+
+def _labelled(mask: Path, split: Path, folder: Path, record: ImageRecord | None) -> LabelledImage:
+    ids = _mask_array(mask)
+    if isinstance(ids, Finding):
+        raise checks.refusal(ids)
+    width, height = (SIDE, SIDE) if record is None else (record.width, record.height)
+    if width * height > MAX_PIXELS:
+        message = f"{mask.stem}: {width} x {height} px is more than the {MAX_PIXELS:,} pixels this tool decodes"
+        raise ExportError(message, path=split / REGIONS_FILE, hint="cut the image into tiles")
+    names = {} if record is None else {region.id: region.class_name for region in record.regions}
+    image = split / "imgs" / mask.name
+    return LabelledImage(
+        image=image,
+        key=key_of(image, folder),
+        name=mask.stem,
+        split=split_named(split.name if split != folder else folder.resolve().name),
+        width=width,
+        height=height,
+        objects=bounded(_objects(ids, width, height, names), mask),
+    )
+
+
+def _objects(ids: Array, width: int, height: int, names: Mapping[int, str]) -> Iterator[LabelledObject]:
+    """One object for each id, in their order, at the image's own size; the smallest id is background."""
+    flat = ids.ravel()
+    inside = np.flatnonzero(flat != flat.min())
+    by_id = inside[np.argsort(flat[inside], kind="stable")]
+    firsts = np.flatnonzero(np.diff(flat[by_id])) + 1
+    for places in np.split(by_id, firsts) if len(by_id) else ():
+        rows, columns = np.divmod(places, ids.shape[1])
+        region = _own_region(rows, columns, ids.shape, width, height)
+        if region is not None:
+            x, y = region.x, region.y
+            box = (float(x), float(y), float(x + region.width), float(y + region.height))
+            yield LabelledObject(names.get(int(flat[places[0]]), UNNAMED), box, region)
+
+
+def _own_region(rows: Array, columns: Array, shape: tuple[int, ...], width: int, height: int) -> Region | None:
+    """The pixels of one id at the image's own size, scaled as `_resized` scales; None where none of them is left."""
+    top, left = int(rows.min()), int(columns.min())
+    crop = np.zeros((int(rows.max()) + 1 - top, int(columns.max()) + 1 - left), np.uint8)
+    crop[rows - top, columns - left] = 1
+    from_rows, from_columns = _sampled(height, shape[0]), _sampled(width, shape[1])
+    y, bottom = np.searchsorted(from_rows, (top, top + crop.shape[0]))
+    x, right = np.searchsorted(from_columns, (left, left + crop.shape[1]))
+    scaled = crop[from_rows[y:bottom, None] - top, from_columns[x:right] - left]
+    return whole_region(scaled, int(x), int(y))
+
+
 # --- checking --------------------------------------------------------------------------------------------------------
+
+
+def _splits(folder: Path) -> list[Path]:
+    """The folders that hold arrays."""
+    return [place for place in _places(folder) if any(checks.is_folder(place / part) for part in ("imgs", "gts"))]
+
+
+def _masks_of(split: Path) -> list[Path]:
+    """The masks of a split, sorted; the trainer looks for them at any depth, and for images right in imgs."""
+    return sorted((split / "gts").rglob("*.npy"))
 
 
 def _places(folder: Path) -> list[Path]:
@@ -233,7 +327,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _check(folder: Path) -> Iterator[Finding]:
-    splits = [place for place in _places(folder) if any(checks.is_folder(place / part) for part in ("imgs", "gts"))]
+    splits = _splits(folder)
     if not splits:
         hint = "put the arrays into imgs and gts, in one folder for each split"
         yield Finding("no-arrays", "there is neither imgs nor gts", str(folder), hint=hint)
@@ -243,8 +337,7 @@ def _check(folder: Path) -> Iterator[Finding]:
 
 
 def _check_split(split: Path) -> Iterator[Finding]:
-    # The trainer looks for masks at any depth, and for an image of that name right in imgs.
-    masks = sorted((split / "gts").rglob("*.npy"))
+    masks = _masks_of(split)
     images = sorted((split / "imgs").glob("*.npy"))
     if not masks and not images:
         hint = "fine if nothing is to be trained on it; else use --split supervised"
@@ -278,14 +371,11 @@ def _check_pairs(masks: list[Path], images: list[Path]) -> Iterator[Finding]:
 
 
 def _opened(path: Path) -> Array | Finding:
-    """The array, mapped and not read, or why it cannot be. Nothing in it is executed."""
+    """The array, mapped and not read, or why it cannot be."""
     try:
-        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header may raise nearly anything
-        return Finding("bad-npy", f"cannot be read: {error}", str(path), hint="write it again with numpy.save")
-    if isinstance(array, np.ndarray):
-        return array
-    return Finding("bad-npy", "an archive of arrays, not one array", str(path), hint="write it with numpy.save")
+        return open_array(path)
+    except ExportError as error:
+        return Finding("bad-npy", error.reason, str(path), hint=error.hint)
 
 
 def _check_image(path: Path) -> Iterator[Finding]:
@@ -310,20 +400,28 @@ def _check_image(path: Path) -> Iterator[Finding]:
 
 
 def _check_mask(path: Path, record: ImageRecord | None) -> Iterator[Finding]:
-    array = _opened(path)
+    array = _mask_array(path)
     if isinstance(array, Finding):
         yield array
-    elif array.shape != (SIDE, SIDE):
-        hint = f"resize the mask to {SIDE} x {SIDE} by nearest neighbour"
-        yield Finding("array-shape", f"its shape is {array.shape}, not {(SIDE, SIDE)}", str(path), hint=hint)
-    elif not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
-        message = f"its type is {array.dtype}; ids are whole numbers"
-        yield Finding("array-type", message, str(path), hint="save it as uint8, resized by nearest neighbour")
     else:
         pixels = _pixels(array)
         yield from _check_ids(path, pixels)
         if record is not None:
             yield from _check_record(path, pixels, record)
+
+
+def _mask_array(path: Path) -> Array | Finding:
+    """The ids, shape (SIDE, SIDE), mapped and not read, or what is wrong with them."""
+    array = _opened(path)
+    if isinstance(array, Finding):
+        return array
+    if array.shape != (SIDE, SIDE):
+        hint = f"resize the mask to {SIDE} x {SIDE} by nearest neighbour"
+        return Finding("array-shape", f"its shape is {array.shape}, not {(SIDE, SIDE)}", str(path), hint=hint)
+    if not np.issubdtype(array.dtype, np.integer) and array.dtype != np.bool_:
+        message = f"its type is {array.dtype}; ids are whole numbers"
+        return Finding("array-type", message, str(path), hint="save it as uint8, resized by nearest neighbour")
+    return array
 
 
 def _pixels(array: Array) -> dict[int, int]:

@@ -9,7 +9,7 @@ of mask pixels, are shares of the image's; masks are compressed RLE in px. `cate
 
 A defective image is asked for its own defect, and as negatives for the other defects of its category; a good one for
 all of them. MVTec AD's `combined` shows several defects at once: such an image has no negatives, and its phrase is
-asked as a negative of good images alone.
+asked as a negative of good images alone. A row whose regions `--min-area` made fewer is not exhaustive.
 
 Sources, in github.com/facebookresearch/sam3: scripts/eval/gold/README.md, "Annotation format"; the loader
 `SAM3_EVAL_API_FROM_JSON_NP` in sam3/train/data/coco_json_loaders.py, which reads the rows but no annotation, so that it
@@ -20,17 +20,17 @@ evaluates only; `CGF1Evaluator` in sam3/eval/cgf1_eval.py, which reads both, and
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
 from pycocotools import mask as coco_mask
 
-from mvtec_convert import checks, coco_checks, coco_file
+from mvtec_convert import checks, coco_checks, coco_file, coco_labels
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.coco_checks import Problem
 from mvtec_convert.coco_file import CocoWriter
@@ -38,10 +38,20 @@ from mvtec_convert.dataset import SplitName
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.labelled import (
+    LabelledImage,
+    LabelledObject,
+    bounded,
+    key_of,
+    split_named,
+    split_order,
+    whole_region,
+)
 from mvtec_convert.labels import LabelMap
+from mvtec_convert.opening import open_file
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import Rle, bounding_box, run_lengths
+from mvtec_convert.rle import Rle, bounding_box, decode, run_lengths
 from mvtec_convert.schemas import coco
 from mvtec_convert.schemas.saco import Annotation, Row
 
@@ -73,9 +83,10 @@ class SaCo:
         """SA-Co holds any plan."""
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
-        """One annotation a region, without its ids: these follow from what comes before."""
+        """Whether all regions are there, 1 or 0; then an annotation a region, without ids, which the writer adds."""
         rows = tuple(orjson.dumps(_annotation(region, image)) for region in image.regions)
-        return Encoded(item, image.width, image.height, len(rows), rows, coco_file.fidelity(rows, image))
+        ious = coco_file.fidelity(rows, image)
+        return Encoded(item, image.width, image.height, len(rows), (b"%d" % image.is_complete, *rows), ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""
@@ -86,18 +97,20 @@ class SaCo:
                 for split in plan.split_names
             }
             for image in encoded:
+                is_complete, *annotations = image.rows
                 for phrase in questions.of(image.item):
+                    is_positive = phrase in image.item.phrases[:1]
+                    exhaustive = int(is_complete) if is_positive else 1
                     record = {
                         "file_name": _file_name(image.item),
                         "text_input": phrase,
                         "width": image.width,
                         "height": image.height,
                         "queried_category": questions.number(phrase),
-                        "is_instance_exhaustive": 1,
-                        "is_pixel_exhaustive": 1,
+                        "is_instance_exhaustive": exhaustive,
+                        "is_pixel_exhaustive": exhaustive,
                     }
-                    is_positive = phrase in image.item.phrases[:1]
-                    files[image.item.split].add(record, image.rows if is_positive else ())
+                    files[image.item.split].add(record, annotations if is_positive else ())
 
     def next_step(self, out: Path) -> str:
         """The evaluator of SAM 3's repository; it takes any model's predictions in COCO's results format."""
@@ -113,6 +126,20 @@ class SaCo:
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder, or one annotation file; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Each image once, with the phrases that it is asked for; masks by pycocotools, phrases for classes."""
+        root = coco_checks.dataset_root(folder)
+        for content in _contents(folder):
+            yield from _images(content, root)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """Every phrase that is asked, by its number."""
+        rows = (row for content in _contents(folder) for _, row in content.rows)
+        numbers = {row.text_input: int(row.queried_category) for row in rows}
+        return tuple(sorted(numbers, key=lambda phrase: (numbers[phrase], phrase)))
 
 
 FORMAT = SaCo
@@ -168,6 +195,97 @@ def _annotation(region: Region, image: AnnotatedImage) -> dict[str, Any]:
     }
 
 
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Content:
+    """One annotation file, and its records that fit the schema, each with its place."""
+
+    file: JsonFile
+    rows: list[tuple[int, Row]] = field(default_factory=list)
+    annotations: list[tuple[int, Annotation]] = field(default_factory=list)
+    categories: list[tuple[int, coco.Category]] = field(default_factory=list)
+
+    def parse(self) -> Generator[Finding, None, None]:
+        """Collect the records, and tell what is wrong with the others; see `checks.sound`."""
+        wrong = coco_checks.not_coco(self.file)
+        if wrong:
+            yield from self.file.schema_findings([wrong])
+            return
+        yield from coco_checks.read_records(self.file, "images", Row, self.rows)
+        yield from coco_checks.read_records(self.file, "annotations", Annotation, self.annotations)
+        yield from coco_checks.read_records(self.file, "categories", coco.Category, self.categories)
+
+
+def _contents(folder: Path) -> Iterator[_Content]:
+    """The annotation files, one at a time."""
+    files = _annotation_files(folder)
+    coco_labels.refuse_none(folder, files)
+    for path in sorted(files, key=lambda path: split_order(_split_of(path))):
+        content = _Content(checks.read_json(path, coco_labels.HINT))
+        checks.sound(content.parse(), coco_labels.FORGIVEN)
+        yield content
+
+
+def _images(content: _Content, root: Path) -> Iterator[LabelledImage]:
+    """The images of one file, in the order in which they are first asked."""
+    file = content.file
+    by_row = _by_row(content)
+    questions: dict[str, list[tuple[int, Row]]] = {}
+    for i, row in content.rows:
+        questions.setdefault(row.file_name, []).append((i, row))
+    folder = _images_folder(file, root, content.rows)
+    for name, asked in questions.items():
+        place, first = asked[0]
+        coco_labels.refuse(file, "images", place, coco_checks.wrong_name(name))
+        coco_labels.refuse_large(file, place, first)
+        for i, row in asked:
+            if (row.width, row.height) != (first.width, first.height):
+                message = f"{row.width} x {row.height} px, but images[{place}] says {first.width} x {first.height}"
+                coco_labels.refuse(file, "images", i, ("image-size", message, "error", "write the image's size"))
+        objects = (_object(file, i, annotation, row) for _, row in asked for i, annotation in by_row[row.id])
+        yield LabelledImage(
+            image=folder / name,
+            key=key_of(folder / name, root),
+            name=(folder / name).stem,
+            split=split_named(_split_of(file.path)),
+            width=first.width,
+            height=first.height,
+            objects=bounded(objects, file.path),
+            asked=tuple(dict.fromkeys(row.text_input for _, row in asked)),
+        )
+
+
+def _split_of(file: Path) -> str:
+    return file.stem.removeprefix("saco_")
+
+
+def _by_row(content: _Content) -> dict[int, list[tuple[int, Annotation]]]:
+    """The annotations of each row, with their places; raises ExportError where one points to nothing."""
+    ids = {key: _ids(content.file.document[key]) for key in ("images", "categories")}
+    found: dict[int, list[tuple[int, Annotation]]] = defaultdict(list)
+    for i, annotation in content.annotations:
+        for problem in _references(annotation, ids["images"], ids["categories"]):
+            if problem[2] == "error":
+                coco_labels.refuse(content.file, "annotations", i, problem)
+        found[annotation.image_id].append((i, annotation))
+    return found
+
+
+def _object(file: JsonFile, index: int, annotation: Annotation, row: Row) -> LabelledObject:
+    rle = annotation.segmentation
+    coco_labels.refuse(file, "annotations", index, coco_checks.wrong_rle(rle.size, rle.counts, row))
+    x, y, width, height = annotation.bbox
+    return LabelledObject(
+        class_name=row.text_input,
+        box=(x * row.width, y * row.height, (x + width) * row.width, (y + height) * row.height),
+        region=whole_region(decode({"size": list(rle.size), "counts": rle.counts.encode()})),
+        text=row.text_input,
+        is_crowd=bool(annotation.iscrowd),
+    )
+
+
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +299,7 @@ def _annotation_files(folder: Path) -> list[Path]:
 
 def _says_saco(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return coco_checks.SACO_KEY in file.read(1 << 16)
     except OSError:
         return False
@@ -192,29 +310,22 @@ def _check(folder: Path) -> Iterator[Finding]:
     if not files:
         hint = "it should lie in annotations/, its images with a text_input each"
         yield Finding("no-annotation-file", "no JSON file with images and phrases", str(folder), hint=hint)
-    root = folder if folder.is_dir() else folder.parent
-    root = root.parent if root.name == "annotations" else root
+    root = coco_checks.dataset_root(folder)
     images: dict[str, list[Path]] = {}
     for path in files:
         file = checks.open_json(path, "see `mvtec-convert schema saco` for the form")
         if isinstance(file, Finding):
             yield file
             continue
-        wrong = coco_checks.not_coco(file)
-        if wrong:
-            yield from file.schema_findings([wrong])
-            continue
-        yield from _check_file(file, root, images.setdefault(path.stem, []))
+        content = _Content(file)
+        yield from content.parse()
+        if not coco_checks.not_coco(file):
+            yield from _check_content(content, root, images.setdefault(path.stem, []))
     yield from checks.shared_images(images)
 
 
-def _check_file(file: JsonFile, root: Path, image_paths: list[Path]) -> Iterator[Finding]:
-    rows: list[tuple[int, Row]] = []
-    annotations: list[tuple[int, Annotation]] = []
-    categories: list[tuple[int, coco.Category]] = []
-    yield from coco_checks.read_records(file, "images", Row, rows)
-    yield from coco_checks.read_records(file, "annotations", Annotation, annotations)
-    yield from coco_checks.read_records(file, "categories", coco.Category, categories)
+def _check_content(content: _Content, root: Path, image_paths: list[Path]) -> Iterator[Finding]:
+    file, rows, annotations = content.file, content.rows, content.annotations
     yield from _check_images(file, root, rows, image_paths)
     yield from _check_questions(file, rows)
     yield from _check_annotations(file, rows, annotations)
@@ -234,8 +345,7 @@ def _check_images(
     file: JsonFile, root: Path, rows: list[tuple[int, Row]], image_paths: list[Path]
 ) -> Iterator[Finding]:
     """File names, files and sizes, of each image once; adds the files to `image_paths`."""
-    usual = (root / "images", root, file.path.parent, root / "images" / file.path.stem)
-    folder = coco_checks.images_folder(usual, list(dict.fromkeys(row.file_name for _, row in rows)))
+    folder = _images_folder(file, root, rows)
     told: set[tuple[str, int, int]] = set()
     for i, row in rows:
         image = (row.file_name, row.width, row.height)
@@ -249,6 +359,12 @@ def _check_images(
             continue
         image_paths.append(folder / row.file_name)
         yield from checks.image(folder / row.file_name, (row.width, row.height))
+
+
+def _images_folder(file: JsonFile, root: Path, rows: list[tuple[int, Row]]) -> Path:
+    """The folder that `file_name` is relative to."""
+    usual = (root / "images", root, file.path.parent, root / "images" / file.path.stem)
+    return coco_checks.images_folder(usual, list(dict.fromkeys(row.file_name for _, row in rows)))
 
 
 def _check_questions(file: JsonFile, rows: list[tuple[int, Row]]) -> Iterator[Finding]:

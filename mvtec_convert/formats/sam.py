@@ -22,6 +22,7 @@ from mvtec_convert import checks, sa1b
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.prompts import PromptOptions
@@ -55,7 +56,7 @@ class Sam:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The image's whole JSON document."""
-        return sa1b.encode(item, image, labels, self.prompts, {"file_name": item.file_name})
+        return sa1b.encode(item, image, self.prompts, {"file_name": item.file_name})
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One JSON file an image."""
@@ -78,8 +79,29 @@ class Sam:
         """Check a dataset folder; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
 
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Masks by pycocotools, with boxes, points and phrases."""
+        return sa1b.read(folder, SamFile, _image_of)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """Of `classes.json`, else of the annotations."""
+        return sa1b.class_names(folder)
+
 
 FORMAT = Sam
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _image_of(file: JsonFile, content: SamFile) -> tuple[Path, str]:
+    wrong = _not_beside(file, content.image)
+    if wrong is not None:
+        raise checks.refusal(wrong)
+    path = file.path.with_name(content.image.file_name)
+    return path, path.stem
 
 
 # --- checking --------------------------------------------------------------------------------------------------------
@@ -128,10 +150,18 @@ def _check_image(file: JsonFile, image: Image, images: list[Path], ids: dict[int
     if first != file.path:
         message = f"image_id {image.image_id} is also that of {first.name}"
         yield file.finding("duplicate-id", message, hint="give each image its own id")
-    if checks.leads_out(image.file_name) or "/" in image.file_name or "\\" in image.file_name:
-        message = f"file_name {image.file_name} is not beside the file"
-        yield file.finding("outside-folder", message, hint="put the image beside its JSON file; write its bare name")
+    wrong = _not_beside(file, image)
+    if wrong is not None:
+        yield wrong
         return
     path = file.path.parent / image.file_name
     images.append(path)
     yield from checks.image(path, (image.width, image.height))
+
+
+def _not_beside(file: JsonFile, image: Image) -> Finding | None:
+    """Where the image's name leads out of the folder of its file; it must not be followed."""
+    if not checks.leads_out(image.file_name) and "/" not in image.file_name and "\\" not in image.file_name:
+        return None
+    message = f"file_name {image.file_name} is not beside the file"
+    return file.finding("outside-folder", message, hint="put the image beside its JSON file; write its bare name")

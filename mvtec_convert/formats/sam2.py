@@ -4,7 +4,7 @@
     {train,val}/sa_<number>.jpg     the image beside it
 
 The number is the `image_id`, unique over all splits; `image.name` says what the image is called in other exports.
-Good images are left out: the trainer fails on an image without masks. Images that are no JPEG become one (quality 95,
+Good images are left out: the trainer cannot use an image without masks. Images that are no JPEG become one (quality 95,
 colour not subsampled), so their pixels are only nearly the same; masks are exact.
 
 Source: `SA1BRawDataset` (training/dataset/vos_raw_dataset.py in github.com/facebookresearch/sam2), with
@@ -27,6 +27,7 @@ from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.images import is_jpeg
+from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.prompts import PromptOptions
@@ -64,7 +65,7 @@ class Sam2:
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The image's whole JSON document."""
         names = {"file_name": _stem(item) + SUFFIX, "name": item.name}
-        return sa1b.encode(item, image, labels, self.prompts, names)
+        return sa1b.encode(item, image, self.prompts, names)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One JSON file an image."""
@@ -87,8 +88,23 @@ class Sam2:
         """Check a dataset folder; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
 
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Masks by pycocotools, with boxes, points and phrases; the image is the one that the trainer takes."""
+        return sa1b.read(folder, Sam2File, _image_of)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """Of `classes.json`, else of the annotations."""
+        return sa1b.class_names(folder)
+
 
 FORMAT = Sam2
+
+
+def _image_of(file: JsonFile, content: Sam2File) -> tuple[Path, str]:
+    path = file.path.with_suffix(SUFFIX)
+    return path, content.image.name or path.stem
 
 
 def _stem(item: Item) -> str:
@@ -147,7 +163,8 @@ class _SplitCheck:
             yield file
         elif isinstance(file.document, dict) and file.document.get("annotations") == []:
             hint = "remove the image and its file; the trainer cannot learn from good images"
-            yield file.finding("no-masks", "the image has no mask: the trainer fails on it", hint=hint)
+            message = "the image has no mask: training takes another in its place, evaluation stops"
+            yield file.finding("no-masks", message, hint=hint)
         else:
             try:
                 content = Sam2File.model_validate(file.document)

@@ -28,16 +28,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mvtec_convert import checks, coco_checks, coco_file
-from mvtec_convert.coco_checks import FileCheck
+from mvtec_convert import checks, coco_checks, coco_file, coco_labels
+from mvtec_convert.coco_checks import FileCheck, Problem, Size
 from mvtec_convert.coco_file import CocoWriter
 from mvtec_convert.dataset import SplitName
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage
+from mvtec_convert.schemas.coco import Annotation
 
 ANNOTATIONS = "_annotations.coco.json"
 CONFIGURATION = "configs/roboflow_v100/roboflow_v100_full_ft_100_images.yaml"
@@ -113,13 +115,23 @@ class Sam3:
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """`train/_annotations.coco.json`, which Roboflow's layout has too."""
+        """`train/_annotations.coco.json`, as in Roboflow's layout of COCO: only the manifest tells the two apart."""
         return checks.is_file(folder / "train" / ANNOTATIONS)
 
     @classmethod
     def check(cls, folder: Path) -> Iterator[Finding]:
         """Check a dataset folder; the codes are explained in docs/findings.md."""
         yield from checks.limited(_check(folder))
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Masks by pycocotools, and the names as phrases; see `coco_labels.read`."""
+        return coco_labels.read(folder, _annotation_files(folder), by_phrase=True)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """The phrases, by the ids of their categories."""
+        return coco_labels.class_names(folder, _annotation_files(folder))
 
     def _folder(self, split: SplitName) -> str:
         return self.val_folder if split == "val" else split
@@ -128,31 +140,35 @@ class Sam3:
 FORMAT = Sam3
 
 
+def _annotation_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*/{ANNOTATIONS}") if checks.is_file(path))
+
+
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
 def _check(folder: Path) -> Iterator[Finding]:
-    files = sorted(path for path in folder.glob(f"*/{ANNOTATIONS}") if checks.is_file(path))
+    files = _annotation_files(folder)
     for name in READ if files else ():
         if folder / name / ANNOTATIONS not in files:
             hint = "rename the split, or change the configuration"
             yield Finding("missing-split", f"the trainer reads {name}/{ANNOTATIONS}", str(folder), hint=hint)
-    yield from coco_checks.check(folder, files, "sam3", _check_for_trainer)
+    yield from coco_checks.check(folder, files, "sam3", _check_for_trainer, _lost_box)
 
 
 def _check_for_trainer(check: FileCheck) -> Iterator[Finding]:
     """What COCO allows, but this trainer does not take, or takes for something else."""
     beside = check.file.path.parent
-    if check.images_folder() != beside:
-        message = f"the images lie in {check.images_folder()}, not beside the file"
+    if check.folder != beside:
+        message = f"the images lie in {check.folder}, not beside the file"
         yield check.file.finding("not-beside", message, hint="put them beside it")
     for i, category in check.categories:
         for code, message, severity, hint in coco_checks.wrong_prompt(category.name):
             yield check.file.finding(code, message, "categories", i, severity, hint)
-    sizes = {image.id: image.width * image.height for _, image in check.images}
-    for i, annotation in check.annotations:
-        area, size = annotation.bbox[2] * annotation.bbox[3], sizes.get(annotation.image_id)
-        if size is not None and area / size * (SMALLEST_SIDE**2 / size) < SMALLEST_BOX:
-            message = f"a box of {area:g} px: where the trainer makes the image {SMALLEST_SIDE} px wide, it drops it"
-            hint = "cut the image into tiles, or leave such specks out with --min-area"
-            yield check.file.finding("lost-box", message, "annotations", i, "warning", hint)
+
+
+def _lost_box(annotation: Annotation, size: Size | None) -> Iterator[Problem]:
+    area, pixels = annotation.bbox[2] * annotation.bbox[3], size.width * size.height if size else 0
+    if pixels and area / pixels * (SMALLEST_SIDE**2 / pixels) < SMALLEST_BOX:
+        message = f"a box of {area:g} px: where the trainer makes the image {SMALLEST_SIDE} px wide, it drops it"
+        yield "lost-box", message, "warning", "cut the image into tiles, or leave such specks out with --min-area"

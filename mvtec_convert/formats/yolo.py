@@ -19,10 +19,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,12 +35,16 @@ from pydantic import ValidationError
 
 from mvtec_convert import checks, world_files
 from mvtec_convert.dataset import SPLIT_NAMES
-from mvtec_convert.errors import SelectionError
+from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.formats import Encoded
+from mvtec_convert.images import image_size
+from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, whole_region
 from mvtec_convert.labels import LabelMap
+from mvtec_convert.opening import read_file
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.polygons import Ring, oriented_box, pixel_ring
+from mvtec_convert.publish import load_manifest
 from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import BoxRow, DataYaml, PolygonRow
@@ -49,9 +53,10 @@ Task = Literal["detect", "segment", "obb"]
 Points = npt.NDArray[np.float64]
 
 DATA_FILE = "data.yaml"
+TRAIN_LIST = "train.txt"
 RESAMPLED_POINTS = 1000  # `segment_resamples` in ultralytics/data/dataset.py
 SMALLEST_SIDE = 10  # px; `verify_image_label` drops smaller images
-NOT_LABELS = {"classes.txt", "labels.txt", "obj.names.txt", "README.txt"}  # what annotation tools write beside labels
+NOT_LABELS = {"classes.txt", "labels.txt", "obj.names.txt", "readme.txt"}  # what annotation tools write beside labels
 BORDER = 0.01  # share of the image; as far beyond [0, 1] as `verify_image_label` lets coordinates go
 ROW_HINT = "a row is `class x_center y_center width height` or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image"
 TOLERANCE = 0.05  # px; six decimals of an image of 16,384 px are 0.01 px
@@ -112,8 +117,7 @@ class Yolo:
         for split in plan.split_names:
             (out / "labels" / split).mkdir(parents=True)
         document = self._data_yaml(plan)
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
-        (out / DATA_FILE).write_text(text, encoding="utf-8", newline="\n")
+        world_files.save_yaml(document, out / DATA_FILE)
         with world_files.WorldWriter(out, plan, document) if self.world else nullcontext() as world:
             for image in encoded:
                 # A reader drops a row that is there twice; two regions of one image can share a box.
@@ -122,6 +126,14 @@ class Yolo:
                 path.write_bytes(b"".join(row + b"\n" for row in rows))
                 if world is not None:
                     world.add(image, image.rows[image.regions :])
+
+    def repeat(self, out: Path, repeats: Sequence[tuple[Item, int]]) -> None:
+        """A list of images in place of their folder; a line that begins with `./` starts where the list lies."""
+        lines = (f"./{self.image_path(item)}\n" * times for item, times in repeats)
+        (out / TRAIN_LIST).write_text("".join(lines), encoding="utf-8", newline="\n")
+        for path in (out / DATA_FILE, out / world_files.DATA_FILE):
+            if path.exists():
+                world_files.save_yaml({**yaml.safe_load(path.read_text(encoding="utf-8")), "train": TRAIN_LIST}, path)
 
     def next_step(self, out: Path) -> str:
         """Ultralytics' own command line."""
@@ -142,6 +154,19 @@ class Yolo:
         """Check a dataset folder, or the one that a data.yaml lies in; docs/findings.md explains the codes."""
         root = folder if folder.is_dir() else folder.parent
         yield from checks.limited(chain(_check(folder), world_files.check(root)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """Masks by `cv2.fillPoly` as Ultralytics calls it, at the image's own size; boxes as rows state them."""
+        yield from _Reader(folder)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """Of data.yaml; without it `class_0`, `class_1` and so on, as many as labels have."""
+        reader = _Reader(folder)
+        if reader.names is not None:
+            return tuple(name for _, name in sorted(reader.names.items()))
+        return tuple(f"class_{i}" for i in range(max(reader.ids(), default=-1) + 1))
 
     def _coordinates(self, region: Region, image: AnnotatedImage) -> Points:
         """What the row says, in px, shape (points, 2); for `detect` the centre, then the size."""
@@ -271,6 +296,116 @@ def _polygon_iou(a: shapely.Polygon, b: shapely.Polygon) -> float:
     return float(a.intersection(b).area / a.union(b).area)
 
 
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+MOST_LIST = 1 << 28
+"""Bytes of a list of images."""
+
+MOST_LABELS = 1 << 24
+"""Bytes of one image's labels."""
+
+FILES_ASKED = 20  # label files that tell rotated boxes from polygons, where no manifest does
+MOST_CLASSES = 100_000  # where nothing names them; as many as `nc` may say
+MOST_POINTS = 2**24  # of all polygons of an image; the reader gives each as many as the longest has
+UNREADABLE = {"row-length", "unknown-class", "out-of-range"}
+"""Codes of what makes Ultralytics drop a whole image."""
+
+
+class _Reader:
+    """A dataset folder, or the one that a data.yaml lies in, opened for reading.
+
+    Attributes:
+        names: class names by id; None where nothing names them.
+        images: image files by split.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = _data_yaml(folder)
+        self._root = folder if folder.is_dir() else folder.parent
+        data, found = (None, []) if path is None else _read_data_yaml(path)
+        if path is not None and data is None:
+            raise checks.refusal(found[0])
+        self.names = (data.names_by_id() if data else None) or None
+        self.images = checks.sound(_images_by_split(self._root, path, data), {"no-split-folder", "empty-split"})
+        if not self.images:
+            hint = "give the dataset's top folder, or mend train and val in data.yaml"
+            raise ExportError("no image is found", path=folder, hint=hint)
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        is_obb = self._is_obb()
+        for split, images in self.images.items():
+            for path in images:
+                width, height = image_size(path)
+                objects = bounded(self._objects(path, width, height, is_obb), _label_of(path, self._root))
+                yield LabelledImage(path, key_of(path, self._root), path.stem, split, width, height, objects)
+
+    def ids(self) -> set[int]:
+        """The class ids of all labels."""
+        paths = (path for images in self.images.values() for path in images)
+        return {int(values[0]) for path in paths for values in self._rows(path)}
+
+    def _rows(self, image: Path) -> list[list[float]]:
+        """The labels of an image, each once, as the trainer keeps them; none where there is no file."""
+        path = _label_of(image, self._root)
+        if not checks.is_file(path):
+            return []
+        kept: dict[tuple[float, ...], list[float]] = {}
+        for number, values in checks.sound(_read_labels(path)):
+            for code, message in _wrong_row(values, self.names):
+                if code in UNREADABLE:
+                    raise checks.refusal(Finding(code, message, str(path), number, hint=ROW_HINT))
+            if values[0] >= MOST_CLASSES:
+                message = f"class {values[0]:g}, but there are {MOST_CLASSES:,} classes at most"
+                raise checks.refusal(Finding("unknown-class", message, str(path), number, hint=ROW_HINT))
+            kept.setdefault(_as_read(values), values)
+        return list(kept.values())
+
+    def _is_obb(self) -> bool:
+        """Whether four corners are a rotated box, and not a polygon: the manifest says so, else all rows have four."""
+        try:
+            options = load_manifest(self._root).get("options")
+        except ExportError:
+            labelled = filter(None, (self._rows(path) for images in self.images.values() for path in images))
+            asked = [len(values) for rows in islice(labelled, FILES_ASKED) for values in rows]
+            return bool(asked) and set(asked) == {9}
+        return isinstance(options, dict) and options.get("task") == "obb"
+
+    def _objects(self, image: Path, width: int, height: int, is_obb: bool) -> Iterator[LabelledObject]:
+        size = np.array([width, height], np.float32)
+        rows = self._rows(image)
+        shares = [np.array(values[1:], np.float32).reshape(-1, 2) for values in rows]
+        filled: Sequence[npt.NDArray[np.float32] | None] = [None] * len(rows)
+        longest = max(map(len, shares), default=0)
+        if longest * len(rows) > MOST_POINTS:
+            message = f"{len(rows)} polygons, one of them of {longest} points: more than {MOST_POINTS:,} points"
+            raise ExportError(message, path=_label_of(image, self._root), hint="draw them with fewer points")
+        if longest > 2 and not is_obb:
+            filled = _resampled(shares)
+        for values, points, dense in zip(rows, shares, filled, strict=True):
+            class_id = int(values[0])
+            corners = points.astype(np.float64) * size
+            is_box = len(corners) == 2
+            if is_box:
+                corners = np.array([corners[0] - corners[1] / 2, corners[0] + corners[1] / 2])
+            (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+            yield LabelledObject(
+                class_name=self.names[class_id] if self.names else f"class_{class_id}",
+                box=(x0, y0, x1, y1),
+                region=None if dense is None else _filled(dense * size, width, height),
+                outlines=() if is_box else (corners,),
+            )
+
+
+def _filled(points: npt.NDArray[np.float32], width: int, height: int) -> Region | None:
+    """The polygon, px, filled as `polygon2mask` fills it in an image of this size."""
+    cut = points.astype(np.int32)
+    low = np.minimum(cut.min(axis=0), (width - 1, height - 1))
+    high = np.minimum(cut.max(axis=0) + 1, (width, height))
+    canvas = np.zeros((high - low)[::-1], np.uint8)
+    cv2.fillPoly(canvas, [cut - low], color=1)
+    return whole_region(canvas, int(low[0]), int(low[1]))
+
+
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +420,7 @@ def _data_yaml(folder: Path) -> Path | None:
 
 def _says_names(path: Path) -> bool:
     try:
-        return re.search(rb"^(names|nc|train)\s*:", path.read_bytes(), re.MULTILINE) is not None
+        return re.search(rb"^(names|nc|train)\s*:", read_file(path, checks.MOST_YAML), re.MULTILINE) is not None
     except OSError:
         return False
 
@@ -301,16 +436,10 @@ def _check(folder: Path) -> Iterator[Finding]:
         data, found = _read_data_yaml(path)
         yield from found
     names = (data.names_by_id() if data else None) or None
-    images_by_split: dict[str, list[Path]] = {}
+    images_by_split = yield from _images_by_split(root, path, data)
     owners: dict[Path, Path] = {}
-    for split, sources in _sources(root, data):
-        images: list[Path] = []
-        for source in sources:
-            yield from _find_images(split, source, _place(source, root, data), root, path or root, images)
-        # MVTec's own split has no val: its test serves as both.
-        if images and not (split == "test" and images == images_by_split.get("val")):
-            images_by_split[split] = images
-            yield from _check_split(split, images, root, names, owners)
+    for split, images in images_by_split.items():
+        yield from _check_split(split, images, root, names, owners)
     yield from _orphans(root, owners)
     yield from checks.shared_images(images_by_split)
 
@@ -350,6 +479,22 @@ def _wrong_names(data: DataYaml) -> Iterator[tuple[str, str, str, Severity, str]
     if slashed:
         message = f"a / in a name: YOLO-World reads {slashed[0]} as several names of one thing"
         yield "class-names", message, "names", "warning", "write another character"
+
+
+def _images_by_split(
+    root: Path, data_yaml: Path | None, data: DataYaml | None
+) -> Generator[Finding, None, dict[str, list[Path]]]:
+    """The images of each split that has some, each once; a list may repeat one, so that it is seen more often."""
+    found: dict[str, list[Path]] = {}
+    for split, sources in _sources(root, data):
+        images: list[Path] = []
+        for source in sources:
+            yield from _find_images(split, source, _place(source, root, data), root, data_yaml or root, images)
+        if images:
+            found[split] = list(dict.fromkeys(images))
+    if found.get("val") == found.get("test"):  # MVTec's own split has no val: its test serves as both
+        found.pop("val", None)
+    return found
 
 
 def _sources(root: Path, data: DataYaml | None) -> Iterator[tuple[str, list[str]]]:
@@ -402,7 +547,7 @@ def _place(source: str, root: Path, data: DataYaml | None) -> Path | None:
 def _read_list(path: Path, root: Path, images: list[Path]) -> Iterator[Finding]:
     """Add the images that a text file lists, one a line, to `images`; those missing are told later."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path, MOST_LIST).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         hint = "write one image a line, in UTF-8"
         yield Finding("bad-list", f"cannot be read as a list of images: {error}", str(path), hint=hint)
@@ -475,39 +620,26 @@ def _caches(labels: Path, root: Path) -> Iterator[Path]:
 def _orphans(root: Path, owners: dict[Path, Path]) -> Iterator[Finding]:
     """Label files without an image, in the folders where labels are looked for."""
     folders = {label.parent for label in owners} - {root}  # lists of images and notes lie in the root
-    for path in sorted({path for folder in folders for path in folder.rglob("*.txt")} - {*owners}):
-        if path.name not in NOT_LABELS:
+    texts = {path for folder in folders for path in folder.rglob("*") if path.suffix.lower() == ".txt"}
+    for path in sorted(path for path in texts - {*owners} if path.name.lower() not in NOT_LABELS):
+        wanted = path.with_suffix(".txt")
+        if wanted not in owners:
             yield Finding("orphan-label", "labels without an image", str(path), hint="add the image, or remove them")
+        elif not (
+            checks.is_file(wanted) and wanted.samefile(path)
+        ):  # the same where A and a are one to the file system
+            message = f"ends in {path.suffix}: the trainer looks for {wanted.name}"
+            yield Finding("orphan-label", message, str(path), hint=f"call it {wanted.name}, or remove it")
 
 
 def _check_labels(
     path: Path, names: dict[int, str] | None, boxes: Counter[int], kinds: Counter[bool]
 ) -> Iterator[Finding]:
     """One label file; its classes are counted in `boxes`, its kind (whether it has polygons) in `kinds`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "write it again as UTF-8"
-        yield Finding("bad-label-file", f"cannot be read: {error}", str(path), hint=hint)
-        return
-    if text.startswith("\ufeff"):
-        message = "begins with a byte order mark, which makes the first row unreadable"
-        yield Finding("bad-label-file", message, str(path), 1, hint="save it as UTF-8 without BOM")
-    rows = _rows(text.removeprefix("\ufeff"))
-    polygons = [len(row) > 6 for _, row in rows]
-    kinds.update({any(polygons)} if rows else ())
-    if len(set(polygons)) > 1:
-        number = rows[polygons.index(not polygons[0])][0]
-        message = "boxes and polygons in one file: all of it is read as polygons"
-        yield Finding("mixed-rows", message, str(path), number, hint="keep one kind in a file")
+    rows = yield from _read_labels(path)
+    kinds.update({any(len(values) > 6 for _, values in rows)} if rows else ())
     seen: dict[tuple[float, ...], int] = {}
-    for number, row in rows:
-        try:
-            values = [float(token) for token in row]
-        except ValueError:
-            message = f"not a class id and numbers: {' '.join(row)[:60]}"
-            yield Finding("not-a-number", message, str(path), number, hint=ROW_HINT)
-            continue
+    for number, values in rows:
         for code, message in _wrong_row(values, names):
             yield Finding(code, message, str(path), number, hint=ROW_HINT)
         if not values:
@@ -518,6 +650,33 @@ def _check_labels(
         if seen.setdefault(key, number) != number:
             message = f"same class and box as line {seen[key]}: the trainer keeps one of them"
             yield Finding("duplicate-row", message, str(path), number, "warning", "remove one")
+
+
+def _read_labels(path: Path) -> Generator[Finding, None, list[tuple[int, list[float]]]]:
+    """(line number, numbers) of the rows of one label file that are numbers."""
+    try:
+        text = read_file(path, MOST_LABELS).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "write it again as UTF-8"
+        yield Finding("bad-label-file", f"cannot be read: {error}", str(path), hint=hint)
+        return []
+    if text.startswith("\ufeff"):
+        message = "begins with a byte order mark, which makes the first row unreadable"
+        yield Finding("bad-label-file", message, str(path), 1, hint="save it as UTF-8 without BOM")
+    rows = _rows(text.removeprefix("\ufeff"))
+    polygons = [len(row) > 6 for _, row in rows]
+    if len(set(polygons)) > 1:
+        number = rows[polygons.index(not polygons[0])][0]
+        message = "boxes and polygons in one file: all of it is read as polygons"
+        yield Finding("mixed-rows", message, str(path), number, hint="keep one kind in a file")
+    read: list[tuple[int, list[float]]] = []
+    for number, row in rows:
+        try:
+            read.append((number, [float(token) for token in row]))
+        except ValueError:
+            message = f"not a class id and numbers: {' '.join(row)[:60]}"
+            yield Finding("not-a-number", message, str(path), number, hint=ROW_HINT)
+    return read
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:

@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 def _flat(value: object) -> object:
     """One error for a list of a million things that are no numbers, not a million."""
-    if isinstance(value, list) and not all(type(item) in (int, float) for item in value):
+    if isinstance(value, list) and not {*map(type, value)} <= {int, float}:
         raise ValueError("a flat list of numbers is wanted")
     return value
 

@@ -33,6 +33,17 @@ class SplitsFile(BaseModel):
     assignments: dict[str, SplitName]
 
 
+class FidelityRecord(BaseModel):
+    """What the format's own reader made of the regions when the export was written."""
+
+    judge: str = Field(description="what was compared, and by whom")
+    regions: Annotated[int, Field(ge=0)]
+    exact: Annotated[int, Field(ge=0)] = Field(description="regions that came back exactly")
+    lowest: Annotated[float, Field(ge=0, le=1)] = Field(description="lowest IoU")
+    mean: Annotated[float, Field(ge=0, le=1)] = Field(description="mean IoU")
+    inexact: dict[str, float] = Field(description="lowest IoU of the images that did not, by name, the worst first")
+
+
 class ManifestFile(BaseModel):
     """`mvtec-convert.json`: what made the export, and all its files."""
 
@@ -40,6 +51,7 @@ class ManifestFile(BaseModel):
     version: str
     format: str
     options: dict[str, Any]
+    fidelity: FidelityRecord | None = Field(None, description="null where the format has no geometry")
     files: list[str] = Field(description="every file of the export but this one, sorted")
 
 

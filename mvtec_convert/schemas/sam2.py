@@ -18,7 +18,7 @@ class Sam2File(SamFile):
     """One image with its masks."""
 
     image: NumberedImage
-    annotations: list[Annotation] = Field(min_length=1, description="the trainer fails on an image without masks")
+    annotations: list[Annotation] = Field(min_length=1, description="the trainer cannot use an image without masks")
 
 
 ROOT = Sam2File

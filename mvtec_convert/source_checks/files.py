@@ -40,6 +40,7 @@ class Tree:
         files: every file that is there, links to files among them, sorted.
         junk: files and folders of nobody's data, sorted.
         dead_links: links that lead nowhere, or to a folder that holds them.
+        linked: folders that links lead to.
     """
 
     root: Path
@@ -47,6 +48,17 @@ class Tree:
     files: list[Path] = field(default_factory=list)
     junk: list[Path] = field(default_factory=list)
     dead_links: list[Path] = field(default_factory=list)
+    linked: set[Path] = field(default_factory=set)
+
+    def lists_already(self, folder: Path) -> bool:
+        """Whether a folder is a link to where another one led: of links to links there may be any number of ways."""
+        if not folder.is_symlink():
+            return False
+        target = folder.resolve()
+        if target in self.linked:
+            return True
+        self.linked.add(target)
+        return False
 
 
 def read_tree(dataset: Dataset) -> Tree:
@@ -74,7 +86,7 @@ def _list(folder: Path, tree: Tree, above: frozenset[Path], wanted: set[str] | N
             tree.dead_links.append(path)
         elif not path.is_dir():
             tree.files.append(path)
-        elif wanted is None or path.name in wanted:
+        elif (wanted is None or path.name in wanted) and not tree.lists_already(path):
             _list(path, tree, above)
 
 

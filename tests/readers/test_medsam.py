@@ -32,8 +32,8 @@ PROOF = {
     "reader": "PyTorch, by the rules of MedSAM's NpyDataset",
     "also": "NpyDataset of bowang-lab/MedSAM at d71e8a1, 2026-11-23",
     "package": "torch",
-    "loses": "good images, which the trainer cannot use; classes and aspect ratio, kept in regions.json; masks come back "
-    "exactly up to 1024 px a side, at 2448 px with a mean IoU of 0.94",
+    "loses": "good images, which the trainer cannot use; classes and aspect ratio, kept in regions.json; masks come "
+    "back exactly up to 1024 px a side, at 2448 px with a mean IoU of 0.94",
 }
 
 

@@ -1,0 +1,128 @@
+"""Work shared out over the cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+import cv2
+
+BATCH = 4  # items handed over at once; one by one, that costs as much as the work on a small image
+AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
+WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 0) -> Iterator[Result]:
+    """`work(item)` of each item, in the order of the items, by workers that stay a bounded way ahead.
+
+    Processes where they can be forked, else threads. Most of an image's work holds the interpreter lock, so that two
+    threads take nearly as long as one; but a process that is not forked takes as long to start as a thousand images.
+
+    Args:
+        work: depends on its argument alone, and does not change what others see; its results can be pickled.
+        items: what to work on.
+        jobs: workers; 0 means one for each core.
+    """
+    count = min(jobs if jobs > 0 else os.cpu_count() or 1, len(items) or 1)
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    shared = _forked if count > 1 and len(items) >= WORTH_FORKING and _may_fork() else _threaded
+    with _one_opencv_thread():
+        yield from shared(work, batches, count)
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """OpenCV's own threads would fight with the workers for the cores, and wait in loops that keep them busy."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _threaded(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], count: int) -> Iterator[Result]:
+    waiting: deque[Future[list[Result]]] = deque()
+    pool = ThreadPoolExecutor(count)
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(lambda batch: [work(item) for item in batch], batch))
+            if len(waiting) >= count * AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def _may_fork() -> bool:
+    """Whether this process can be forked safely: on Linux, where no other thread could hold a lock just then."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def _forked(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], count: int) -> Iterator[Result]:
+    """Worker `k` of `n` does batches `k`, `k + n`, ...; a pipe that is full makes it wait."""
+    with ExitStack() as stack:
+        results: list[Connection] = []
+        for number in range(count):
+            results.append(stack.enter_context(_worker(work, batches[number::count], results)))
+        for _, result in zip(batches, cycle(results)):
+            answer = result.recv()
+            if isinstance(answer, BaseException):
+                raise answer
+            yield from answer
+
+
+@contextmanager
+def _worker(
+    work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], others: Sequence[Connection]
+) -> Iterator[Connection]:
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(work, batches, writer, (reader, *others)), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 counts the idle threads of numpy's BLAS
+        process.start()
+    writer.close()
+    try:
+        yield reader
+    finally:
+        reader.close()
+        process.terminate()
+        process.join()
+
+
+def _serve(
+    work: Callable[[Item], Result],
+    batches: Sequence[Sequence[Item]],
+    results: Connection,
+    inherited: Sequence[Connection],
+) -> None:
+    """What a worker does. Once nobody reads its results, the pipe breaks and it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    for connection in inherited:
+        connection.close()
+    try:
+        for batch in batches:
+            results.send([work(item) for item in batch])
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        results.send(error)
