@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -179,11 +180,11 @@ def export(
         next_step=target.next_step(out),
     )
     with publishing(out, dataset.root) as folder:
-        encoded = _encoded(plan, target, folder, options, summary, progress)
         train: list[tuple[Item, TrainImage]] = []
-        if options.balance.method != "none":
-            encoded = _remembered(encoded, plan, target, train)
-        target.write(folder, plan, encoded)
+        # Closed whatever happens: the workers must have stopped before what they write is put in place, or removed.
+        with closing(_encoded(plan, target, folder, options, summary, progress)) as encoded:
+            balanced = options.balance.method != "none"
+            target.write(folder, plan, _remembered(encoded, plan, target, train) if balanced else encoded)
         if not any(split.regions.total() for split in summary.splits.values()):
             raise SelectionError(
                 f"no region of {options.regions.min_area} px or more is left", hint="choose a smaller --min-area"
@@ -208,7 +209,7 @@ def _refuse_background(background: Background, target: Format) -> None:
 
 def _encoded(
     plan: Plan, target: Format, folder: Path, options: ExportOptions, summary: Summary, progress: Progress | None
-) -> Iterator[Encoded]:
+) -> Generator[Encoded, None, None]:
     """Every image of the plan, encoded and with its image file in place; raises at the end if any was bad."""
 
     def work(item: Item) -> Encoded | Finding | None:
