@@ -209,7 +209,16 @@ class YamlFile:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without merge keys (`<<`): a few lines of them can stand for billions of entries."""
+    """Without merge keys (`<<`): a few lines of them can stand for billions of entries. Texts are Unicode.
+
+    PyYAML's own parser, in Python: the one in C is quicker, and crashes on a hundred kB of brackets.
+    """
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise yaml.constructor.ConstructorError(None, None, "half of a surrogate pair", node.start_mark)
+        return value
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):

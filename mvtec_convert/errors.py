@@ -33,7 +33,8 @@ class MvtecConvertError(Exception):
     def __str__(self) -> str:
         where = "" if self.path is None else f"{printable(self.path)}: "
         advice = "" if self.hint is None else f" ({self.hint})"
-        return f"{where}{self.reason}{advice}"
+        # Reasons may have several lines, and may quote what a file says.
+        return "\n".join(map(printable, f"{where}{self.reason}{advice}".split("\n")))
 
 
 class DatasetNotFoundError(MvtecConvertError):

@@ -36,4 +36,4 @@ class Finding:
         return printable(self.path) + ("" if self.line is None else f":{self.line}")
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.code} {self.message}"
+        return f"{self.where}: {self.code} {printable(self.message)}"

@@ -294,7 +294,9 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
             image = _identified(file, path)
         except OSError as error:
             raise _unreadable(path, error) from None
-        except ValueError as error:
+        except Image.DecompressionBombError:  # some plug-ins judge by themselves, by a limit above ours
+            raise _too_large("this image", path) from None
+        except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
             raise _undecodable(path, error) from None
         if image is None:
             raise MaskError("not an image", path=path, hint="replace it with the real image file")

@@ -161,18 +161,19 @@ def _plain(cell: Cell) -> str | int:
 def html(table: Table) -> str:
     """The table as HTML, without style but the alignment and the distance of its columns."""
     caption = f"<caption>{html_text.escape(table.title)}</caption>" if table.title else ""
+    right = table.flush_right  # it looks at every row
     parts = [f"<table>{caption}"]
-    parts.append(f"<thead>{_html_row(table, table.columns, 'th')}</thead>")
-    parts.append(f"<tbody>{''.join(_html_row(table, row, 'td') for row in table.rows)}</tbody>")
+    parts.append(f"<thead>{_html_row(right, table.columns, 'th')}</thead>")
+    parts.append(f"<tbody>{''.join(_html_row(right, row, 'td') for row in table.rows)}</tbody>")
     if table.total:
-        parts.append(f"<tfoot>{_html_row(table, table.total, 'th')}</tfoot>")
+        parts.append(f"<tfoot>{_html_row(right, table.total, 'th')}</tfoot>")
     return "".join(parts) + "</table>"
 
 
-def _html_row(table: Table, cells: Sequence[Cell], tag: str) -> str:
+def _html_row(right: Sequence[bool], cells: Sequence[Cell], tag: str) -> str:
     written = (
-        f'<{tag} style="text-align: {"right" if right else "left"}; padding: 0 0.5em">'
+        f'<{tag} style="text-align: {"right" if flush else "left"}; padding: 0 0.5em">'
         f"{html_text.escape(shown(cell))}</{tag}>"
-        for cell, right in zip(cells, table.flush_right, strict=True)
+        for cell, flush in zip(cells, right, strict=True)
     )
     return f"<tr>{''.join(written)}</tr>"

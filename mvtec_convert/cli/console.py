@@ -380,8 +380,9 @@ def _rich(table: Table) -> RichTable:
 
 
 def _line(console: Console, lead: tuple[str, str], text: str) -> None:
-    # Not wrapped: paths and commands are for copying.
-    console.print(Text.assemble(lead, text), soft_wrap=True)
+    # Not wrapped: paths and commands are for copying. What a file says may hold what commands a terminal.
+    safe = "\n".join(map(printable, text.split("\n")))
+    console.print(Text.assemble(lead, safe), soft_wrap=True)
 
 
 def _count(number: int, what: str) -> str:
