@@ -50,6 +50,7 @@ class ExportKeywords(TypedDict, total=False):
     jobs: int
     balance: Method
     repeat_threshold: float | None
+    skip_bad: bool
 
 
 def to_yolo(
@@ -192,6 +193,7 @@ def export_options(
     jobs: int = 0,
     balance: Method = "none",
     repeat_threshold: float | None = None,
+    skip_bad: bool = False,
 ) -> ExportOptions:
     """The flat keywords, grouped as the pipeline takes them."""
     plan = PlanOptions(
@@ -204,4 +206,4 @@ def export_options(
         phrases=None if phrases is None else Path(phrases),
     )
     cut = RegionOptions(regions, merge_distance, min_area, threshold)
-    return ExportOptions(plan, cut, images, jobs, BalanceOptions(balance, repeat_threshold))
+    return ExportOptions(plan, cut, images, jobs, BalanceOptions(balance, repeat_threshold), skip_bad)

@@ -93,18 +93,28 @@ class BadSourceError(MvtecConvertError):
 
     Attributes:
         findings: one per file, in the order of the dataset.
+        keys: of the samples that are concerned; what is no sample has none.
     """
 
     SHOWN = 10
     """Files named in `reason`; the command line names all."""
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, findings: Sequence[Finding], keys: Sequence[str] = ()) -> None:
         self.findings = tuple(findings)
-        lines = [f"{finding.where}: {finding.message}" for finding in self.findings[: self.SHOWN]]
-        if len(self.findings) > self.SHOWN:
-            lines.append(f"... and {len(self.findings) - self.SHOWN} more")
+        self.keys = tuple(keys)
         hints = list(dict.fromkeys(finding.hint for finding in self.findings if finding.hint))
-        super().__init__(f"{self.counts}:\n  " + "\n  ".join(lines), hint="; ".join(hints[:3]) or None)
+        super().__init__(self._lines(self.SHOWN), hint="; ".join(hints[:3]) or None)
+
+    @property
+    def listed(self) -> str:
+        """The same as `reason`, with every file."""
+        return self._lines(len(self.findings))
+
+    def _lines(self, most: int) -> str:
+        lines = [f"{finding.where}: {finding.message}" for finding in self.findings[:most]]
+        if len(self.findings) > most:
+            lines.append(f"... and {len(self.findings) - most} more")
+        return f"{self.counts}:\n  " + "\n  ".join(lines)
 
     @property
     def counts(self) -> str:

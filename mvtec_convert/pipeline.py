@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ import mvtec_convert
 from mvtec_convert import splits
 from mvtec_convert.balance import Balance, BalanceOptions, TrainImage, balance
 from mvtec_convert.balance import save as save_balance
-from mvtec_convert.dataset import GOOD, Dataset, SplitName
+from mvtec_convert.dataset import GOOD, Dataset, Sample, SplitName
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded, Format, good_is_a_class, takes_background, writes_repeats
@@ -23,6 +23,7 @@ from mvtec_convert.images import is_jpeg, link_or_copy, save_jpeg
 from mvtec_convert.plan import Background, Item, Plan, PlanOptions, make_plan, save_classes
 from mvtec_convert.publish import check_place, publishing, save_manifest
 from mvtec_convert.regions import RegionOptions, annotate
+from mvtec_convert.skipping import refuse_emptied, save_skipped, without, without_errors
 from mvtec_convert.workers import in_order
 
 Progress = Callable[[int, int], None]
@@ -42,6 +43,7 @@ class ExportOptions:
         images: `link` (hard links where the file system allows, else copies) or `copy`.
         jobs: threads; 0 means one for each core.
         balance: how rare classes of `train` are made more frequent.
+        skip_bad: go on without files that cannot be used, as if they were not there, instead of raising.
     """
 
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -49,6 +51,7 @@ class ExportOptions:
     images: Literal["link", "copy"] = "link"
     jobs: int = 0
     balance: BalanceOptions = field(default_factory=BalanceOptions)
+    skip_bad: bool = False
 
 
 @dataclass(slots=True)
@@ -128,6 +131,7 @@ class Summary:
         notes: what a person should know before training.
         next_step: the command that would train on it.
         balance: how often each image of `train` is to be seen; None where nothing was balanced.
+        skipped: what cannot be used and was left out.
     """
 
     out: Path
@@ -139,6 +143,7 @@ class Summary:
     notes: list[Finding] = field(default_factory=list)
     next_step: str = ""
     balance: Balance | None = None
+    skipped: list[Finding] = field(default_factory=list)
 
 
 def export(
@@ -162,12 +167,58 @@ def export(
         BadSourceError: files of the source that cannot be used; all of them are listed.
         OutputError: `out` cannot or must not be written.
     """
-    errors = [finding for finding in dataset.findings if finding.severity == "error"]
-    if errors:
-        raise BadSourceError(errors)
     if not takes_background(target):
         _refuse_background(options.plan.background, target)
         options = replace(options, plan=replace(options.plan, background="none"))
+    if options.skip_bad:
+        return _export_without_bad(dataset, target, out, options, progress)
+    if dataset.errors:
+        raise _all_bad(dataset, options, progress)
+    return _export(dataset, target, out, options, progress)
+
+
+def _all_bad(dataset: Dataset, options: ExportOptions, progress: Progress | None) -> BadSourceError:
+    """What does not fit the layout, and what is found out by reading all the rest."""
+
+    def read(sample: Sample) -> Finding | None:
+        try:
+            annotate(sample, options.regions)
+        except MaskError as error:
+            return _finding(error, sample)
+        return None
+
+    bad = list(dataset.errors)
+    for done, finding in enumerate(in_order(read, dataset.samples, options.jobs), start=1):
+        if finding is not None:
+            bad.append(finding)
+        if progress is not None:
+            progress(done, len(dataset))
+    return BadSourceError(bad)
+
+
+def _export_without_bad(
+    dataset: Dataset, target: Format, out: Path, options: ExportOptions, progress: Progress | None
+) -> Summary:
+    """What cannot be used is known once all is read; the export is then made anew, as if that had never been there."""
+    skipped = list(dataset.errors)
+    left = whole = without_errors(dataset)
+    while True:
+        try:
+            return _export(left, target, out, options, progress, skipped)
+        except BadSourceError as error:
+            skipped += error.findings
+            left = without(left, error.keys)
+            refuse_emptied(make_plan(whole, options.plan), make_plan(left, options.plan))
+
+
+def _export(
+    dataset: Dataset,
+    target: Format,
+    out: Path,
+    options: ExportOptions,
+    progress: Progress | None,
+    skipped: Sequence[Finding] = (),
+) -> Summary:
     plan = make_plan(dataset, options.plan)
     target.refuse(plan)
     check_place(out, dataset.root)
@@ -178,6 +229,7 @@ def export(
         fidelity=Fidelity(target.judge) if target.judge else None,
         good_left_out=0 if takes_background(target) else sum(sample.is_good for sample in dataset),
         next_step=target.next_step(out),
+        skipped=list(skipped),
     )
     with publishing(out, dataset.root) as folder:
         train: list[tuple[Item, TrainImage]] = []
@@ -191,6 +243,8 @@ def export(
             )
         if options.balance.method != "none":
             summary.balance = _balance(train, target, folder, options.balance, plan.split.seed)
+        if skipped:
+            save_skipped(skipped, dataset.root, folder)
         save_classes(plan.labels, folder)
         splits.save(plan.split, folder)
         summary.notes = [*dataset.findings, *_self_check(target, folder, out)]
@@ -222,14 +276,14 @@ def _encoded(
             if path is not None:
                 _place_image(item.sample.image, folder / path, options.images)
         except MaskError as error:
-            return Finding(error.code, error.reason, str(error.path or item.sample.image), hint=error.hint)
+            return _finding(error, item.sample)
         return encoded
 
-    bad: list[Finding] = []
+    bad: dict[str, Finding] = {}
     results = in_order(work, plan.items, options.jobs)
     for done, (item, result) in enumerate(zip(plan.items, results, strict=True), start=1):
         if isinstance(result, Finding):
-            bad.append(result)
+            bad[item.sample.key] = result
         elif result is None:
             summary.left_out.append(item.sample.key)
         else:
@@ -238,7 +292,11 @@ def _encoded(
         if progress is not None:
             progress(done, len(plan.items))
     if bad:
-        raise BadSourceError(bad)
+        raise BadSourceError(list(bad.values()), list(bad))
+
+
+def _finding(error: MaskError, sample: Sample) -> Finding:
+    return Finding(error.code, error.reason, str(error.path or sample.image), hint=error.hint)
 
 
 def _remembered(

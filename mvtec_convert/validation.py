@@ -19,14 +19,17 @@ from mvtec_convert.publish import MANIFEST
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.schemas.export import ClassesFile, ManifestFile, SplitsFile
+from mvtec_convert.schemas.skipped import SkippedFile
+from mvtec_convert.skipping import SKIPPED_FILE
 
 OWN_FILES: dict[str, type[BaseModel]] = {
     CLASSES_FILE: ClassesFile,
     splits.FILE_NAME: SplitsFile,
     balance.FILE_NAME: BalanceFile,
+    SKIPPED_FILE: SkippedFile,
     MANIFEST: ManifestFile,
 }
-"""What every export holds beside its format's files, and their schemas; `balance.json` only where one asked for it."""
+"""What every export holds beside its format's files, and their schemas; some only where one asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def validate(folder: str | Path, *, format: str | None = None) -> Validation:
 
 
 def _check_own_files(folder: Path) -> Iterator[Finding]:
-    """classes.json, splits.json, balance.json and the manifest, where they are there."""
+    """classes.json, splits.json, the manifest and the like, where they are there."""
     for name, model in OWN_FILES.items():
         path = folder / name
         if not path.is_file():

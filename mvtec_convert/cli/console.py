@@ -28,7 +28,7 @@ from rich.prompt import Confirm
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from mvtec_convert.errors import MvtecConvertError, printable, size_in_words
+from mvtec_convert.errors import BadSourceError, MvtecConvertError, by_code, printable, size_in_words
 from mvtec_convert.findings import Finding
 from mvtec_convert.latex import PACKAGES, escape, latex
 from mvtec_convert.tables import csv, markdown, shown, without
@@ -146,7 +146,11 @@ def show_download(done: Download) -> None:
 def show_error(error: MvtecConvertError) -> None:
     """The message in red, the hint below."""
     where = f"{printable(error.path)}: " if error.path else ""
-    _line(err, ("error: ", "bold red"), where + error.reason)
+    if isinstance(error, BadSourceError):
+        _line(err, ("error: ", "bold red"), where + error.listed)
+        _line(err, (" hint: ", "bold cyan"), "--skip-bad leaves them out and goes on")
+    else:
+        _line(err, ("error: ", "bold red"), where + error.reason)
     if error.hint:
         _line(err, (" hint: ", "bold cyan"), error.hint)
 
@@ -175,8 +179,15 @@ def show_summary(summary: Summary) -> None:
     if summary.left_out:
         shown = ", ".join(summary.left_out[:3]) + (", ..." if len(summary.left_out) > 3 else "")
         _line(out, ("left out  ", "bold"), f"{len(summary.left_out)} defective images have no region left: {shown}")
+    if summary.skipped:
+        listed = f"{_count(len(summary.skipped), 'file')} that cannot be used ({by_code(summary.skipped)})"
+        _line(out, ("skipped   ", "bold yellow"), f"{listed}; skipped.json lists all")
     _line(out, ("folder    ", "bold"), shlex.quote(str(summary.out)))
     _line(out, ("next      ", "bold"), summary.next_step)
+    for finding in summary.skipped[:MOST_NOTES]:
+        _line(err, ("skipped: ", "bold yellow"), f"{finding.where}: {finding.message}")
+    if len(summary.skipped) > MOST_NOTES:
+        _line(err, ("", ""), f"... and {len(summary.skipped) - MOST_NOTES} more")
     show_findings(summary.notes)
 
 

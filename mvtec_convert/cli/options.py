@@ -260,6 +260,15 @@ class RegionFlags(DatasetFlags):
 class ExportFlags(RegionFlags):
     """What holds for an export in any format."""
 
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Leave files out that cannot be used, as if they were not there, and list them in skipped.json. "
+            "Without it, they stop the export.",
+            rich_help_panel=DATASET,
+        ),
+    ] = False
     names: Annotated[
         Literal["defect", "category", "category-defect", "single"],
         typer.Option(
@@ -374,6 +383,7 @@ class ExportFlags(RegionFlags):
             "jobs": self.jobs,
             "balance": self.balance,
             "repeat_threshold": self.repeat_threshold,
+            "skip_bad": self.skip_bad,
         }
 
 
