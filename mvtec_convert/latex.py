@@ -58,10 +58,11 @@ def _tabular(table: Table) -> str:
 
 
 def _longtable(table: Table, caption: str = "") -> str:
-    """With its head on every page, and the caption on the first."""
+    """With its head on every page, and the caption on the first; without a caption it takes no number."""
     head = [r"\toprule", _head(table), r"\midrule"]
     first = [caption + r"\\", *head, r"\endfirsthead"] if caption else []
-    opening = [rf"\begin{{longtable}}{{{_alignment(table)}}}", *first, *head, r"\endhead"]
+    number = [] if caption else [r"\addtocounter{table}{-1}"]
+    opening = [*number, rf"\begin{{longtable}}{{{_alignment(table)}}}", *first, *head, r"\endhead"]
     return "\n".join([*opening, *_body(table), r"\bottomrule", r"\end{longtable}"])
 
 

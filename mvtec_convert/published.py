@@ -56,14 +56,14 @@ def comparison(differences: Mapping[str, list[str] | None]) -> list[str]:
         return ["This is the complete MVTec AD, as published."]
     if all(phrases is None for phrases in differences.values()):
         return []
-    told = [f"{name} differs: {', '.join(phrases)}" for name, phrases in differences.items() if phrases]
+    told = [
+        f"{name} differs from the published: {', '.join(phrases)}." for name, phrases in differences.items() if phrases
+    ]
     others = [name for name, phrases in differences.items() if phrases is None]
     if others:
-        told.append(f"no category of MVTec AD: {', '.join(others)}")
-    return [
-        *told,
-        f"{len(whole)} of the {len(mvtec_ad())} categories of MVTec AD are complete: {', '.join(whole) or 'none'}",
-    ]
+        told.append(f"Not a category of MVTec AD: {', '.join(others)}.")
+    count = f"of the {len(mvtec_ad())} categories of MVTec AD"
+    return [*told, f"{len(whole)} {count} are complete: {', '.join(whole)}." if whole else f"None {count} is complete."]
 
 
 def differences(

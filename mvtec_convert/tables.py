@@ -78,12 +78,31 @@ class Table:
         return without(self, self.columns[0]) if is_constant else self
 
     def pieces(self, fits: Callable[[Table], bool]) -> Iterator[Table]:
-        """The table a few columns at a time, each piece with the keys and as many others as fit, at least one."""
+        """The table a few columns at a time, each piece with the keys and as many others as fit, at least one.
+
+        Where the last one would stand alone, they are shared out evenly.
+        """
+        filled = list(self._filled(fits))
+        if len(filled) > 1 and len(filled[-1].columns) == self.keys + 1:
+            shared = list(self._shared_out(len(filled)))
+            filled = shared if all(map(fits, shared)) else filled
+        yield from filled
+
+    def _filled(self, fits: Callable[[Table], bool]) -> Iterator[Table]:
+        """Pieces that hold as much as fits, from the first on."""
         keys, others = self.columns[: self.keys], list(self.columns[self.keys :])
         while others:
             taken = len(others)
             while taken > 1 and not fits(self.selected([*keys, *others[:taken]])):
                 taken -= 1
+            yield self.selected([*keys, *others[:taken]])
+            others = others[taken:]
+
+    def _shared_out(self, pieces: int) -> Iterator[Table]:
+        """So many pieces, which differ by one column at most, the wider ones first."""
+        keys, others = self.columns[: self.keys], list(self.columns[self.keys :])
+        for left in range(pieces, 0, -1):
+            taken = -(-len(others) // left)
             yield self.selected([*keys, *others[:taken]])
             others = others[taken:]
 

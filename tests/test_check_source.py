@@ -389,7 +389,7 @@ def test_the_check_says_how_a_category_of_mvtec_ad_differs(root: Path) -> None:
     assert checked.differences["carpet"] is not None
     assert "train/good 3 of 280 images" in checked.differences["carpet"]
     assert "images of 40 x 32 px, not 1024 x 1024" in checked.differences["carpet"]
-    assert checked.comparison()[-1] == "0 of the 15 categories of MVTec AD are complete: none"
+    assert checked.comparison()[-1] == "None of the 15 categories of MVTec AD is complete."
 
 
 @pytest.mark.skipif(REAL_ROOT is None, reason="MVTEC_ROOT is not set")

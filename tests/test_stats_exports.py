@@ -129,6 +129,12 @@ def test_a_class_that_a_split_lacks_is_told_and_has_no_weight(tmp_path: Path):
     assert distribution["background"]["share of train"] == 1 / 2
 
 
+def test_an_export_whose_train_has_good_images_only_says_that_nothing_is_learnt(sample_root: Path, tmp_path: Path):
+    mc.to_yolo(mc.load(sample_root / "grid"), tmp_path / "out", split="official")
+    told = export_stats(tmp_path / "out").sentences()
+    assert told[0] == "train: No image is labelled: a detector or a segmenter has nothing to learn here."
+
+
 def test_crowds_are_left_out_as_trainers_do_and_told(tmp_path: Path):
     counts = {"size": [48, 64], "counts": [48 * 64 - 10, 10]}
     found = export_stats(coco(tmp_path, iscrowd=1, segmentation=counts))

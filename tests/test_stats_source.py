@@ -72,7 +72,9 @@ def test_the_facts(tree: Path):
     assert part.part.kinds == {(WIDTH, HEIGHT, 3): 7}
     (overview,) = rows(found, "overview")
     assert overview["defect classes"] == "cut, hole"
-    assert (overview["image size"], overview["channels"], overview["copy"]) == ("200 x 100", "3", "-")
+    assert (overview["image size"], overview["channels"]) == ("200 x 100", "3")
+    assert "copy" not in overview  # nothing is published of it
+    assert "copy" not in {table.name for table in found.tables()}
 
 
 def test_how_images_are_distributed(tree: Path):
@@ -148,7 +150,7 @@ def test_the_sentences_say_what_is_true(tree: Path):
     told = " ".join(mc.stats(mc.load(tree)).sentences(ReportOptions(imgsz=400)))
     assert "'hole' has 3.0 times as many images as 'cut' (3 against 1)" in told
     assert "A model that never predicts 'cut' still misses nothing in 75.0 % of the defective images" in told
-    assert "3.0 by images, by regions 4.0 (hole, cut), by pixels 2.1 (cut, hole)" in told
+    assert "a factor of 3.0 by images, 4.0 by regions ('hole' and 'cut') and 2.1 by pixels ('cut' and 'hole')." in told
     assert "1.3 defective images for each good one: a model that finds nothing is right about 42.9 %" in told
     assert "Defects cover 9.6 % of all pixels" in told
     assert "40.0 % of the regions are small by COCO's bounds" in told
@@ -165,6 +167,18 @@ def test_even_classes_and_single_ones_are_called_so(tmp_path: Path):
     assert "'hole' has 1.5 times as many images as 'cut' (3 against 2)" in told[0]
     image(tmp_path, "part/test/cut/4.png", (0, 0, 9, 9))
     assert mc.stats(mc.load(tmp_path)).sentences()[0] == "The 2 classes are nearly even: they have 3 images each."
+
+
+def test_one_image_each_is_one_image(tmp_path: Path):
+    for defect in ("hole", "cut"):
+        image(tmp_path, f"part/test/{defect}/0.png", (0, 0, 9, 9))
+    assert mc.stats(mc.load(tmp_path)).sentences()[0] == "The 2 classes are nearly even: they have 1 image each."
+
+
+def test_a_dataset_without_a_defect_is_told_to_teach_nothing(tmp_path: Path):
+    image(tmp_path, "part/train/good/0.png")
+    told = mc.stats(mc.load(tmp_path)).sentences()
+    assert told == ["No image is defective: a detector or a segmenter has nothing to learn here."]
 
 
 def test_sizes_and_channels_are_all_told_where_they_vary(tmp_path: Path):
@@ -196,6 +210,16 @@ def test_all_categories_together(tree: Path):
     image(tree, "other/test/hole/0.png", (0, 0, 200, 100))
     found = mc.stats(mc.load(tree))
     assert found.is_brief
+    everything = {row["class"]: row for row in rows(found, "distribution") if row["category"] == "all"}
+    assert {name: (row["train"], row["test"], row["all"]) for name, row in everything.items()} == {
+        "good": (2, 1, 3),
+        "defective": (0, 5, 5),
+        "all": (2, 6, 8),
+    }
+    assert everything["defective"]["share of test"] == 5 / 6
+    weights = [row for row in rows(found, "weights") if (row["category"], row["counted in"]) == ("all", "images")]
+    assert {row["class"]: row["count"] for row in weights} == {"other/hole": 1, "part/cut": 1, "part/hole": 3}
+    assert sum(row["weight"] for row in weights) == pytest.approx(3)
     brief = rows(found, "summary")
     assert [(row["category"], row["regions"]) for row in brief] == [("other", 1), ("part", 5), ("all", 6)]
     tails = [row for row in rows(found, "tail") if row["category"] == "all"]
@@ -253,7 +277,7 @@ def test_the_whole_of_mvtec_ad_is_called_complete():
     whole = {name: [] for name in mvtec_ad()}
     assert comparison(whole) == ["This is the complete MVTec AD, as published."]
     assert "14 of the 15" in comparison(whole | {"carpet": ["one"]})[-1]
-    assert comparison({"carpet": ["one"], "part": None})[1] == "no category of MVTec AD: part"
+    assert comparison({"carpet": ["one"], "part": None})[1] == "Not a category of MVTec AD: part."
     assert comparison({"part": None}) == []
 
 

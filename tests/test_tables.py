@@ -76,6 +76,16 @@ def test_pieces_hold_every_column_once_beside_the_keys():
     assert len(list(TABLE.pieces(lambda table: False))) == 2
 
 
+def test_no_column_stands_alone_where_it_can_have_company():
+    wide = Table(("class", *"abcdef"), (("hole", *range(6)),))
+    pieces = [piece.columns[1:] for piece in wide.pieces(lambda table: len(table.columns) <= 6)]
+    assert pieces == [("a", "b", "c"), ("d", "e", "f")]
+    pieces = [piece.columns[1:] for piece in wide.pieces(lambda table: len(table.columns) <= 5)]
+    assert pieces == [("a", "b", "c", "d"), ("e", "f")]
+    one_is_wide = list(wide.pieces(lambda table: len(table.columns) <= 2 or table.columns[1] == "a"))
+    assert [piece.columns[1:] for piece in one_is_wide] == [("a", "b", "c", "d", "e", "f")]
+
+
 def test_markdown():
     assert markdown(TABLE).splitlines() == [
         "| category  | class               |    images |     share |",
@@ -142,6 +152,10 @@ def test_long_tables_run_over_pages_and_wide_ones_come_in_pieces():
     assert r"\begin{longtable}" not in latex(Table(("class", "images"), rows[:-1]))
     wide = Table(("class", *(f"column{number}" for number in range(12))), (("hole", *range(12)),))
     assert latex(wide).count(r"\begin{tabular}") == 2
+    long = Table(wide.columns, wide.rows * (MOST_ROWS + 1))
+    assert latex(long).count(r"\begin{longtable}") == 2
+    # `longtable` counts every one as a table; the second piece is none of its own.
+    assert latex(long).count(r"\addtocounter{table}{-1}") == 1
 
 
 @given(TEXT)

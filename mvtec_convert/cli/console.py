@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.align import Align, AlignMethod
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import (
@@ -194,7 +195,7 @@ def show_summary(summary: Summary) -> None:
 def _show_balance(found: Balance, with_regions: bool) -> None:
     """Train's images, and each class, before and after."""
     images = f"train's {len(found.repeats)} images are seen {sum(found.repeats.values())} times"
-    below = "" if found.threshold is None else f"; classes below {found.threshold:.1%} of them gain"
+    below = "" if found.threshold is None else f"; classes below {100 * found.threshold:.1f} % of them gain"
     _line(out, ("balance   ", "bold"), f"{found.options.method}: {images}{below}")
     table = RichTable(box=None, pad_edge=False, header_style="bold")
     headings = ["", "weight", "images", "balanced", *(["regions", "balanced"] if with_regions else [])]
@@ -385,8 +386,9 @@ def _rich(table: Table) -> RichTable:
             rich.add_column(heading, footer=footer, justify="right", vertical="bottom", no_wrap=True)
         else:
             rich.add_column(column, footer=footer, vertical="bottom", overflow="fold")
-    for row in table.rows:
-        rich.add_row(*(Text(shown(cell)) for cell in row))
+    sides: list[AlignMethod] = ["right" if right else "left" for right in table.flush_right]
+    for row in table.rows:  # headings stand on their columns, cells hang from the top of their row
+        rich.add_row(*(Align(Text(shown(cell)), side, vertical="top") for cell, side in zip(row, sides, strict=True)))
     return rich
 
 

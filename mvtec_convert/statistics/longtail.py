@@ -111,7 +111,7 @@ def normalised_entropy(counts: Iterable[int]) -> float | None:
     if len(numbers) < 2 or total == 0:
         return None
     shares = (count / total for count in numbers if count)
-    return -sum(share * math.log(share) for share in shares) / math.log(len(numbers))
+    return sum(share * -math.log(share) for share in shares) / math.log(len(numbers)) + 0.0  # of one class, no -0.0
 
 
 def default_beta(counts: Iterable[int]) -> float | None:

@@ -185,7 +185,7 @@ def weights(about: Parts, options: ReportOptions) -> Table:
             part.name, what, name, count, share(count, sum(tail.counts.values())), tail.effective[name],
             tail.weights[name],
         )
-        for part in about.parts
+        for part in about.with_total
         for what, tail in part.tails(about.good, options.beta).items()
         for name, count in tail.counts.items()
     )  # fmt: skip

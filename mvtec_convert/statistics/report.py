@@ -11,7 +11,7 @@ from mvtec_convert.statistics import part_tables
 from mvtec_convert.statistics.options import ReportOptions
 from mvtec_convert.statistics.part_tables import Parts, share
 from mvtec_convert.statistics.parts import BACKGROUND, Part, merged
-from mvtec_convert.tables import Cell, Table
+from mvtec_convert.tables import Cell, Table, without
 
 if TYPE_CHECKING:
     from mvtec_convert.statistics.exported import ExportStatistics
@@ -34,7 +34,7 @@ def of_source(categories: Sequence[CategoryStatistics], options: ReportOptions) 
         *(part_tables.region_tables(about, options) if about.has_regions else []),
         part_tables.tails(about, options),
         part_tables.weights(about, options),
-        _copy(categories),
+        *([_copy(categories)] if _are_published(categories) else []),
     )
 
 
@@ -76,7 +76,13 @@ def _source_overview(categories: Sequence[CategoryStatistics]) -> Table:
         f"{sum(each.differences == [] for each in categories)} of {len(mvtec_ad())}",
     )  # fmt: skip
     numeric = frozenset({"image size", "channels"})
-    return Table(columns, rows, numeric, total if len(rows) > 1 else None, "overview", "What the dataset holds")
+    table = Table(columns, rows, numeric, total if len(rows) > 1 else None, "overview", "What the dataset holds")
+    return table if _are_published(categories) else without(table, "copy")
+
+
+def _are_published(categories: Sequence[CategoryStatistics]) -> bool:
+    """Whether MVTec AD has any of the categories, so that there is something to compare."""
+    return any(each.differences is not None for each in categories)
 
 
 def _splits(categories: Sequence[CategoryStatistics]) -> tuple[str, ...]:
@@ -107,7 +113,18 @@ def _source_distribution(categories: Sequence[CategoryStatistics]) -> Table:
             counts = {split: category.folders.get(f"{split}/{name}", 0) for split in splits}
             rows.append((category.name, name, *_counts_and_shares(counts, all_of)))
         rows.append((category.name, "all", *_counts_and_shares(all_of, all_of)))
+    if len(categories) > 1:
+        rows += _distribution_of_all(categories, splits)
     return _distribution(("category", "class"), splits, rows)
+
+
+def _distribution_of_all(categories: Sequence[CategoryStatistics], splits: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """Good, defective, and both, of all categories together."""
+    all_of = {split: sum(each.splits[split] for each in categories) for split in splits}
+    good = {split: sum(each.folders.get(f"{split}/{GOOD}", 0) for each in categories) for split in splits}
+    defective = {split: all_of[split] - good[split] for split in splits}
+    rows = {GOOD: good, "defective": defective, "all": all_of}
+    return [("all", name, *_counts_and_shares(counts, all_of)) for name, counts in rows.items()]
 
 
 def _export_distribution(splits: Sequence[Part]) -> Table:

@@ -58,7 +58,8 @@ def _on_classes(part: Part, those: str) -> Iterator[str]:
         return
     most, least = max(tail.counts.values()), min(tail.counts.values())
     if tail.ratio < NEARLY_EVEN:
-        yield f"The {len(tail.counts)} classes are nearly even: they have {_span(least, most)} images each."
+        images = "1 image" if most == 1 else f"{_span(least, most)} images"
+        yield f"The {len(tail.counts)} classes are nearly even: they have {images} each."
     else:
         rare = tail.least[0]
         never = Share(1 - least / part.labelled)
@@ -69,9 +70,14 @@ def _on_classes(part: Part, those: str) -> Iterator[str]:
     others = {"regions": {found.name: found.regions for found in part.classes if found.regions},
               "pixels": {found.name: found.pixels for found in part.classes if found.pixels}}  # fmt: skip
     ratios = [(what, long_tail(counts)) for what, counts in others.items()]
-    told = [f"by {what} {_times(tail.ratio)} ({tail.most[0]}, {tail.least[0]})" for what, tail in ratios if tail.ratio]
+    told = [
+        f"{_times(tail.ratio)} by {what} ('{tail.most[0]}' and '{tail.least[0]}')"
+        for what, tail in ratios
+        if tail.ratio
+    ]
     if told:
-        yield f"The largest class over the smallest is {_times(most / least)} by images, {', '.join(told)}."
+        factors = " and ".join([", ".join([f"{_times(most / least)} by images", *told[:-1]]), told[-1]])
+        yield f"Between the largest and the smallest class lies a factor of {factors}."
 
 
 def _compared(tail: LongTail) -> str:
@@ -84,6 +90,8 @@ def _compared(tail: LongTail) -> str:
 
 
 def _on_good(part: Part, good: str, labelled: str) -> Iterator[str]:
+    if part.good and not part.labelled:
+        yield f"No image is {labelled}: a detector or a segmenter has nothing to learn here."
     if not part.good or not part.labelled:
         return
     more, less, ratio = good, labelled, part.good / part.labelled
@@ -111,7 +119,7 @@ def _on_regions(part: Part, options: ReportOptions) -> Iterator[str]:
 
 def _on_missing(split: Part) -> Iterator[str]:
     missing = [found.name for found in split.classes if not found.images]
-    if missing and len(missing) < len(split.classes):
+    if missing and split.labelled:
         consequence = "a model cannot learn them" if split.name == "train" else "no figure measured there tells of them"
         yield f"No image of {split.name} shows {_named(missing)}: {consequence}."
 
