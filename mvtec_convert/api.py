@@ -10,10 +10,11 @@ from mvtec_convert.balance import BalanceOptions, Method
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.labels import NameScheme
-from mvtec_convert.pipeline import ExportOptions, Progress, Summary, export
+from mvtec_convert.pipeline import ExportOptions, Progress, export
 from mvtec_convert.plan import Background, PlanOptions, make_plan
 from mvtec_convert.regions import RegionOptions, RegionRule
 from mvtec_convert.splits import DEFAULT_RATIOS, Protocol
+from mvtec_convert.summary import Summary
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

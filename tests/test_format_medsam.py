@@ -19,10 +19,11 @@ import mvtec_convert as mc
 from mvtec_convert.errors import BadSourceError, OutputError
 from mvtec_convert.formats import medsam
 from mvtec_convert.formats.medsam import MedSam
-from mvtec_convert.pipeline import ExportOptions, Summary
+from mvtec_convert.pipeline import ExportOptions
 from mvtec_convert.pipeline import export as run
 from mvtec_convert.plan import PlanOptions
 from mvtec_convert.schemas import json_schema
+from mvtec_convert.summary import Summary
 from tests import exports
 from tests.broken import Case, draw_tree, edit, errors, findings, ids, never_raises, remove, save, verify, write
 

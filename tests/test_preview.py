@@ -20,8 +20,8 @@ from mvtec_convert.exports import class_names, read_export
 from mvtec_convert.formats import medsam
 from mvtec_convert.labelled import LabelledImage, LabelledObject, whole_region
 from mvtec_convert.overlay import FILL, View, colours_of
-from mvtec_convert.pipeline import MOST_INEXACT, Fidelity
 from mvtec_convert.previews import preview
+from mvtec_convert.summary import MOST_INEXACT, Fidelity
 from tests.broken import draw_tree, save
 from tests.test_labelled import BOXES_ONLY, EXPORTS, foreign_coco
 

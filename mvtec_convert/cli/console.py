@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from mvtec_convert.balance import Balance
     from mvtec_convert.downloads import Download, Plan
     from mvtec_convert.downloads.sources import Source
-    from mvtec_convert.pipeline import Fidelity, Summary
     from mvtec_convert.previews import Preview
     from mvtec_convert.repairs import Repair
     from mvtec_convert.reports import Report
     from mvtec_convert.source_checks import SourceCheck
     from mvtec_convert.statistics import ExportStatistics, ReportOptions, Statistics
+    from mvtec_convert.summary import Fidelity, Summary
     from mvtec_convert.tables import Table
     from mvtec_convert.validation import Validation
 
