@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mvtec_convert.exports import class_names as class_names
     from mvtec_convert.exports import read_export as read_export
     from mvtec_convert.layouts import load as load
+    from mvtec_convert.mask_tree import to_masks as to_masks
     from mvtec_convert.previews import preview as preview
     from mvtec_convert.repairs import repair as repair
     from mvtec_convert.reports import report as report
@@ -50,6 +51,7 @@ _HOMES = {
     "report": "reports",
     "stats": "statistics",
     "to_coco": "api",
+    "to_masks": "mask_tree",
     "to_sam": "api",
     "to_yolo": "api",
     "validate": "validation",

@@ -483,3 +483,9 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source.resolve() if source.is_symlink() else source, target)
     except OSError:  # another device, a file system without links, too many links, a file that is not ours
         shutil.copyfile(source, target)
+
+
+def save_grey(values: BinaryMask, target: Path) -> None:
+    """Save a mask as an 8-bit greyscale PNG; shape (height, width), its values as they are."""
+    # Masks are long runs of few values: looking for more than runs takes longer, and makes the file larger.
+    Image.fromarray(values).save(target, "PNG", compress_level=1, compress_type=zlib.Z_RLE)

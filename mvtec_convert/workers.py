@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
@@ -65,6 +65,29 @@ def _threaded(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]],
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0) -> Iterator[Result]:
+    """The same for items that come one by one, as they are read: by threads, which need not know all of them.
+
+    Args:
+        work: see `in_order`.
+        items: what to work on; at most a few for each thread wait at a time.
+        jobs: threads; 0 means one for each core.
+    """
+    count = jobs if jobs > 0 else os.cpu_count() or 1
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(count)
+    try:
+        with _one_opencv_thread():
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= count * BATCH:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

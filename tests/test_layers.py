@@ -14,8 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 BARE = {"dataset", "errors", "findings", "opening", "tables", "latex", "published", "source_tree"}
 IN_NOTEBOOKS = {"dataset": {"notebook"}}
 """What the ground floor imports once a notebook asks an object to show itself, and not before."""
-READS_MORE = {"kolektor": {"images"}, "own": {"images", "own_data"}, "__init__": {"own_data"}}
-"""Layouts where a black mask is all that says an image is good; and the description of own data."""
+READS_MORE = {
+    "kolektor": {"images"}, "own": {"images", "own_data"}, "__init__": {"own_data"}, "mvtec_ad": {"own_data"}
+}  # fmt: skip
+"""Layouts where a black mask is all that says an image is good; and descriptions of what masks mean."""
 GEOMETRY = {"images", "regions", "rle", "polygons", "prompts"}
 
 

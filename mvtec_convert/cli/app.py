@@ -19,6 +19,7 @@ from mvtec_convert.cli import (
     coco,
     download,
     layouts,
+    masks,
     preview,
     report,
     sam,
@@ -40,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (yolo, coco, sam, stats, check, validate, preview, report, download, layouts, sample, schema):
+for module in (yolo, coco, sam, masks, stats, check, validate, preview, report, download, layouts, sample, schema):
     module.register(app)
 
 

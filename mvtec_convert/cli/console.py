@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mvtec_convert.balance import Balance
     from mvtec_convert.downloads import Download, Plan
     from mvtec_convert.downloads.sources import Source
+    from mvtec_convert.mask_tree import MaskTree
     from mvtec_convert.previews import Preview
     from mvtec_convert.repairs import Repair
     from mvtec_convert.reports import Report
@@ -190,6 +191,36 @@ def show_summary(summary: Summary) -> None:
     if len(summary.skipped) > MOST_NOTES:
         _line(err, ("", ""), f"... and {len(summary.skipped) - MOST_NOTES} more")
     show_findings(summary.notes)
+
+
+def show_tree(found: MaskTree) -> None:
+    """What a tree of masks holds, how faithful it is, and how to go on."""
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for heading in ("category", "defect type", "train", "test"):
+        table.add_column(heading, justify="right" if heading in ("train", "test") else "left")
+    for category, defect in sorted({(category, defect) for category, _, defect in found.images}):
+        counts = (found.images[category, split, defect] for split in ("train", "test"))
+        table.add_row(Text(printable(category)), Text(printable(defect)), *(str(count or "") for count in counts))
+    out.print(table)
+    out.print()
+    _line(out, ("masks     ", "bold"), f"{found.exact} of {found.masks} read back as the labels say, pixel for pixel")
+    _line(out, ("objects   ", "bold"), _as_regions(found))
+    for name, folder in found.renamed.items():
+        _line(out, ("renamed   ", "bold"), f"{name!r} is in the folder {folder}")
+    _line(out, ("folder    ", "bold"), shlex.quote(str(found.out)))
+    _line(out, ("next      ", "bold"), found.next_step)
+    for note in found.notes:
+        _line(err, ("note: ", "bold yellow"), note)
+
+
+def _as_regions(found: MaskTree) -> str:
+    """How many objects there were, and what one mask an image cannot keep of them."""
+    text = f"{found.objects}, read back as {_count(found.regions, 'region')}"
+    if found.united:
+        text += f"; {_count(found.united, 'pixel')} of overlapping objects of one type united"
+    if found.covered:
+        text += f"; {_count(found.covered, 'pixel')} of overlapping types given to the smaller object"
+    return text
 
 
 def _show_balance(found: Balance, with_regions: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # anomalib 2.7 imports what timm and itself deprecate
@@ -40,6 +42,13 @@ PROOFS = [
         "reader": "anomalib's `Folder`",
         "package": "anomalib",
         "loses": "nothing with `val_split_mode=same_as_test`; by default half of test is taken away for validation",
+    },
+    {
+        "target": "anomaly detection, from any annotated dataset",
+        "command": "mvtec-convert masks DIR",
+        "reader": "anomalib's `MVTecAD`",
+        "package": "anomalib",
+        "loses": "the types of `combined` images: it reads every mask as defect or not",
     },
 ]
 
@@ -118,6 +127,35 @@ def test_every_mask_is_ours_and_that_of_a_good_image_is_empty(sample_root: Path,
         seen[sample.is_good] += 1
     assert seen.total() == len(samples)
     assert seen[False] == sum(not sample.is_good for sample in samples.values())
+
+
+def test_a_tree_of_masks_is_read_as_the_labels_say(tmp_path: Path):
+    """Names that sort in two ways, a JPEG, two types in one image: one mask for each, every object in it."""
+    images, annotations = [], []
+    for number, name in enumerate(["1.png", "10.png", "2.jpg", "3.png", "4.png"], start=1):
+        (tmp_path / "parts" / "images").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (90, number, 60)).save(tmp_path / "parts" / "images" / name)
+        images.append({"id": number, "file_name": name, "width": 64, "height": 48})
+    for number, image_id, category_id, x in ((1, 1, 1, 2), (2, 2, 1, 20), (3, 3, 1, 40), (4, 3, 2, 50), (5, 4, 1, 8)):
+        box = {"bbox": [x, 5, 7, 9], "area": 63, "iscrowd": 0}
+        outline = [[x, 5, x + 7, 5, x + 7, 14, x, 14]]
+        annotations.append(
+            {"id": number, "image_id": image_id, "category_id": category_id, "segmentation": outline, **box}
+        )
+    categories = [{"id": 1, "name": "dent"}, {"id": 2, "name": "scratch"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "parts" / "instances_default.json").write_text(json.dumps(document))
+    mc.to_masks(tmp_path / "parts", tmp_path / "back", train=1)
+    data = by_tree(tmp_path / "back", "parts")
+    data.setup()
+    found = {Path(item.image_path).stem: np.argwhere(np.asarray(item.gt_mask)) for item in data.test_data}
+    assert {stem: (len(where), where[:, 1].min()) for stem, where in found.items()} == {
+        "1": (63, 2),
+        "10": (63, 20),
+        "2": (126, 40),
+        "3": (63, 8),
+    }
+    assert [Path(item.image_path).name for item in data.train_data] == ["4.png"]
 
 
 def test_folders_take_half_of_test_for_validation_unless_told_otherwise(sample_root: Path):
