@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import mvtec_convert
 from mvtec_convert import splits
@@ -28,6 +28,9 @@ from mvtec_convert.workers import in_order
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
+
+_Content: TypeAlias = tuple[int, int, int, tuple[bytes, ...], tuple[float, ...]]
+"""An `Encoded` without its item: paths take longer to hand over from process to process than all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def _encoded(
 ) -> Generator[Encoded, None, None]:
     """Every image of the plan, encoded and with its image file in place; raises at the end if any was bad."""
 
-    def work(item: Item) -> Encoded | Finding | None:
+    def work(item: Item) -> _Content | Finding | None:
         try:
             image = annotate(item.sample, options.regions)
             if item.class_id is not None and not image.regions:
@@ -182,7 +185,7 @@ def _encoded(
                 _place_image(item.sample.image, folder / path, options.images)
         except MaskError as error:
             return _finding(error, item.sample)
-        return encoded
+        return encoded.width, encoded.height, encoded.regions, encoded.rows, encoded.ious
 
     bad: dict[str, Finding] = {}
     results = in_order(work, plan.items, options.jobs)
@@ -192,8 +195,9 @@ def _encoded(
         elif result is None:
             summary.left_out.append(item.sample.key)
         else:
-            _count(summary, plan, result)
-            yield result
+            image = Encoded(item, *result)
+            _count(summary, plan, image)
+            yield image
         if progress is not None:
             progress(done, len(plan.items))
     if bad:

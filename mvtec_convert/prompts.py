@@ -87,16 +87,23 @@ def draw_prompts(region: Region, occupied: BinaryMask, options: PromptOptions, n
 
 
 def deepest_point(region: Region) -> Point:
-    """The pixel farthest from the region's edge and from its holes; the border of the image counts as edge."""
-    depth = cv2.distanceTransform(np.pad(region.crop, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return region.x + int(x), region.y + int(y)
+    """The pixel farthest from the region's edge and from its holes, the first such row by row.
+
+    The border of the image counts as edge.
+    """
+    padded = cv2.copyMakeBorder(region.crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Squares are whole numbers. OpenCV's roots of one and the same differ with where in memory they happen to lie.
+    row, column = divmod(int(np.rint(depth * depth).argmax()), depth.shape[1])
+    return region.x + column - 1, region.y + row - 1
 
 
 def _inside(region: Region, count: int, rng: Random) -> list[Point]:
     if count <= 0:
         return []
     first = deepest_point(region)
+    if count == 1:
+        return [first]
     others = region.crop.copy()
     others[first[1] - region.y, first[0] - region.x] = 0
     return [first, *_draw(others, region.x, region.y, count - 1, rng)]

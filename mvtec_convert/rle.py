@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
 
-MAX_SHIFT = 25  # bits; six groups of five hold any run of an image that can be read, more overflow a C int
+MOST_GROUPS = 6  # of five bits; they hold any run of an image that can be read, more overflow a C int
+CONTINUES = 0x20
+"""The bit of a group that says that the number goes on."""
+
+Runs: TypeAlias = npt.NDArray[np.int64]
+"""Run lengths, shape (runs,), background first."""
 
 
 class Rle(TypedDict):
@@ -47,29 +53,39 @@ def compress(counts: Sequence[int], height: int, width: int) -> Rle:
     return {"size": [height, width], "counts": rle["counts"]}
 
 
+def run_ends(rle: Rle) -> Runs:
+    """Where each run ends, in pixels counted column by column; see `decompress`."""
+    return _runs(rle["counts"]).cumsum()
+
+
 def decompress(rle: Rle) -> list[int]:
     """Run lengths as numbers, background first, as `rleFrString` in maskApi.c reads them.
 
     Raises:
         ValueError: not compressed run lengths.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in rle["counts"]:
-        six = byte - 48
-        if not 0 <= six < 64 or shift > MAX_SHIFT:
-            raise ValueError("not compressed run lengths")
-        value |= (six & 0x1F) << shift
-        shift += 5
-        if not six & 0x20:
-            if six & 0x10:
-                value -= 1 << shift
-            # From the third run on, each is written as the difference to the one two before it.
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("compressed run lengths that stop in the middle of a number")
+    runs: list[int] = _runs(rle["counts"]).tolist()
     return runs
+
+
+def _runs(counts: bytes) -> Runs:
+    """The same as an array: all groups at once, since the mask of a ragged defect has thousands."""
+    groups = np.frombuffer(counts, np.uint8) - np.uint8(48)  # what is below 48 becomes large
+    ends = np.flatnonzero(groups & CONTINUES == 0) + 1
+    starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+    lengths = ends - starts
+    left_over = len(groups) - int(ends[-1] if len(ends) else 0)
+    if (groups >= 64).any() or max(lengths.max(initial=0), left_over) > MOST_GROUPS:
+        raise ValueError("not compressed run lengths")
+    if left_over:
+        raise ValueError("compressed run lengths that stop in the middle of a number")
+    shifts = 5 * (np.arange(len(groups)) - starts.repeat(lengths))
+    values: Runs = np.add.reduceat((groups & 0x1F) << shifts, starts) if len(ends) else shifts
+    values -= (groups[ends - 1] >> 4 & 1).astype(np.int64) << 5 * lengths  # the highest bit is the sign
+    # From the third run on, each is written as the difference to the one two before it.
+    for first in (1, 2):
+        values[first::2] = values[first::2].cumsum()
+    return values
 
 
 def bounding_box(rle: Rle) -> tuple[float, float, float, float] | None:
@@ -101,7 +117,7 @@ def unsound(size: Sequence[int], counts: str | Sequence[int]) -> str | None:
         runs = decompress({"size": list(size), "counts": counts.encode()}) if isinstance(counts, str) else counts
     except ValueError as error:
         return str(error)
-    if any(run < 0 for run in runs):
+    if min(runs, default=0) < 0:
         return "run lengths below 0"
     if sum(runs) != total:
         return f"the run lengths sum to {sum(runs)}, not to {size[0]} x {size[1]} = {total} pixels"
@@ -114,7 +130,7 @@ def decode(rle: Rle) -> BinaryMask:
     Raises:
         ValueError: not compressed run lengths. Ask `unsound` first: a sum that is not the image's size is not noticed.
     """
-    runs = decompress(rle)
+    runs = _runs(rle["counts"])
     values = (np.arange(len(runs)) % 2).astype(np.uint8)
     height, width = rle["size"]
     mask: BinaryMask = np.repeat(values, runs).reshape(width, height).T

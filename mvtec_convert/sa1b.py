@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 from pycocotools import mask as coco_mask
 
@@ -35,7 +34,16 @@ from mvtec_convert.plan import Item, load_class_names
 from mvtec_convert.prompts import PromptOptions, draw_prompts
 from mvtec_convert.publish import MANIFEST
 from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import Rle, bounding_box, decode, decompress, intersection_over_union, run_lengths, unsound
+from mvtec_convert.rle import (
+    Rle,
+    Runs,
+    bounding_box,
+    decode,
+    intersection_over_union,
+    run_ends,
+    run_lengths,
+    unsound,
+)
 from mvtec_convert.schemas.sam import Annotation, Prompts, SamFile
 
 JUDGE = "masks, by pycocotools"
@@ -57,22 +65,20 @@ def encode(item: Item, image: AnnotatedImage, prompts: PromptOptions, names: Map
         names: what the document calls the image: `file_name`, and other keys if need be.
     """
     occupied = image.mask()
-    annotations = [_annotation(i, region, occupied, item, prompts) for i, region in enumerate(image.regions, start=1)]
+    truths = [run_lengths(region, image.height, image.width) for region in image.regions]
+    numbered = enumerate(zip(image.regions, truths, strict=True), start=1)
+    annotations = [_annotation(i, region, truth, occupied, item, prompts) for i, (region, truth) in numbered]
     header = {"image_id": item.id, "width": image.width, "height": image.height, **names}
     document = orjson.dumps({"image": header, "annotations": annotations}, option=orjson.OPT_INDENT_2)
     read = [_read_back(annotation["segmentation"]) for annotation in orjson.loads(document)["annotations"]]
-    ious = (
-        intersection_over_union(mask, run_lengths(region, image.height, image.width))
-        for mask, region in zip(read, image.regions, strict=True)
-    )
+    ious = (intersection_over_union(mask, truth) for mask, truth in zip(read, truths, strict=True))
     return Encoded(item, image.width, image.height, len(image.regions), (document,), tuple(ious))
 
 
 def _annotation(
-    number: int, region: Region, occupied: BinaryMask, item: Item, prompts: PromptOptions
+    number: int, region: Region, rle: Rle, occupied: BinaryMask, item: Item, prompts: PromptOptions
 ) -> dict[str, Any]:
     height, width = occupied.shape
-    rle = run_lengths(region, height, width)
     prompt = draw_prompts(region, occupied, prompts, f"{item.sample.key}#{number}")
     return {
         "id": number,
@@ -233,7 +239,7 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
             for code, message, hint in _wrong_mask(annotation, sound[i]):
                 yield finding(code, message, i, hint)
     if any(content.annotations[i].prompts for i in sound):
-        union: Rle = coco_mask.merge(list(sound.values()))
+        union = run_ends(coco_mask.merge(list(sound.values())))
         for i, rle_of_one in sound.items():
             for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
                 yield finding(code, message, i, hint)
@@ -267,8 +273,8 @@ def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, st
         yield "box-and-mask", message, "compute the box from the mask"
 
 
-def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tuple[str, str, str]]:
-    """(code, message, hint) of prompts that would teach something false; `union` is all masks of the image."""
+def _wrong_prompts(annotation: Annotation, rle: Rle, union: Runs) -> Iterator[tuple[str, str, str]]:
+    """(code, message, hint) of prompts that would teach something false; `union`: ends of all masks' runs together."""
     prompts = annotation.prompts
     if prompts is None:
         return
@@ -281,7 +287,8 @@ def _wrong_prompts(annotation: Annotation, rle: Rle, union: Rle) -> Iterator[tup
         yield wrong
         return
     rows, columns = rle["size"]
-    inside, occupied = (_covers(mask, prompts.points) for mask in (rle, union))
+    pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in prompts.points]
+    inside, occupied = (_covered(pixels, ends) for ends in (run_ends(rle), union))
     for i, ((px, py), label) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
         if px >= columns or py >= rows:
             message = f"the point ({px:g}, {py:g}) lies outside the image"
@@ -303,12 +310,8 @@ def _wrong_labels(prompts: Prompts) -> tuple[str, str, str] | None:
     return "point-labels", message, "write one label for each point"
 
 
-def _covers(rle: Rle, points: Sequence[tuple[float, float]]) -> list[bool]:
-    """For each point (x, y), px, whether the mask covers its pixel; False off the image. Decodes no mask."""
-    rows, columns = rle["size"]
-    ends = np.cumsum(decompress(rle))
-    pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in points]
+def _covered(pixels: Sequence[int], ends: Runs) -> list[bool]:
+    """For each pixel, counted column by column, whether a mask covers it; False for -1. Decodes no mask."""
     # Runs alternate, background first; a pixel's run is the first that ends beyond it.
-    return [
-        pixel >= 0 and run % 2 == 1 for pixel, run in zip(pixels, np.searchsorted(ends, pixels, "right"), strict=True)
-    ]
+    runs = ends.searchsorted(pixels, "right").tolist()
+    return [pixel >= 0 and run % 2 == 1 for pixel, run in zip(pixels, runs, strict=True)]
