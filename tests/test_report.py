@@ -26,7 +26,8 @@ from mvtec_convert.errors import ExtraMissingError, OutputError, SelectionError
 from mvtec_convert.labelled import LabelledImage, LabelledObject
 from mvtec_convert.polygons import edge_outlines
 from mvtec_convert.regions import RegionOptions, find_regions
-from mvtec_convert.reports import charts, report
+from mvtec_convert.reports import charts, figures, report
+from mvtec_convert.reports.cards import SIZES, Facet, card_of
 from mvtec_convert.reports.gallery import choose, thumbnail
 from mvtec_convert.reports.heat import heat_map
 from mvtec_convert.reports.pictures import CELLS, Picture, coverage, path_data, picture
@@ -517,6 +518,34 @@ def test_the_tail_is_sorted_and_says_its_ends():
     label = ElementTree.fromstring(many.svg).attrib["aria-label"]
     assert label == "many: 60 classes, from class 00 (100 images) to class 59 (41)"
     assert many.svg.count("class ") < 10
+
+
+def test_names_at_the_ends_of_a_long_tail_stand_on_no_bar():
+    counts = {f"class {i:02}": 90 - i for i in range(59)} | {"the last of all": 1}
+    with charts.style():
+        svg = ElementTree.fromstring(charts.long_tail("many", counts).svg)
+    (bars_,) = [path for path in svg.iter("path") if "--series-1" in path.attrib.get("style", "")]
+    corners = [tuple(map(float, point)) for point in re.findall(r"L ([\d.]+) ([\d.]+)", bars_.attrib["d"])]
+    names = {text.text: (float(text.attrib["x"]), float(text.attrib["y"])) for text in svg.iter("text")}
+    (left, first), (right, last) = names["class 00"], names["the last of all"]
+    assert first < min(y for x, y in corners if x < left + 50)
+    assert last < min(y for x, y in corners if x > right - 80)  # 15 letters of a font of 11 px
+
+
+def test_where_a_chart_has_not_all_rows_it_says_so():
+    few, many = {f"t{i}": [1.0] for i in range(24)}, {f"t{i}": [1.0] for i in range(25)}
+    assert figures._on_rows([few]) == ""
+    assert figures._on_rows([few, many]) == "The 24 most frequent are shown."
+
+
+def test_rings_are_for_what_must_be_looked_for(tmp_path):
+    few, many = np.zeros((400, 400), np.uint8), np.zeros((400, 400), np.uint8)
+    few[::80, ::80] = many[::40, ::40] = 255
+    for mask, ringed in ((few, 25), (many, 0)):
+        found = shown(tmp_path / "image.png", mask)
+        names = {"category": ("carpet",), "type": ("hole",), "split": ("test",), "size": SIZES}
+        card = card_of(found, None, {name: Facet(name, name, values) for name, values in names.items()})
+        assert sum(each.ring is not None for each in card.shapes) == ringed
 
 
 def test_charts_take_their_colours_from_the_page():

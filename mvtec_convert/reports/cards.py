@@ -18,6 +18,9 @@ COLOURS = 8  # of outlines, in page.css
 RINGED = 1 / 32
 """A ring of this share of the image's longer side shows where objects are whose own longer side is less."""
 
+MOST_RINGS = 40
+"""In an image. Where there are more tiny objects they need not be looked for, and rings would hide them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facet:
@@ -93,7 +96,10 @@ def facets_of(contents: Contents) -> dict[str, Facet]:
 def card_of(picture: Picture, thumbnail: Thumbnail | None, facets: Mapping[str, Facet]) -> Card:
     """What there is to show of an image; `thumbnail` is None where its pixels cannot be read."""
     count = len(picture.shapes)
-    regions = [f"{count} region" + ("" if count == 1 else "s")] if count else []
+    regions = [f"{count:,} region" + ("" if count == 1 else "s")] if count else []
+    rings = [_ring(shape, picture) for shape in picture.shapes]
+    if len(rings) - rings.count(None) > MOST_RINGS:
+        rings = [None] * count
     facts = (picture.category, *picture.types, picture.image.split, *regions)
     return Card(
         picture=picture,
@@ -107,7 +113,10 @@ def card_of(picture: Picture, thumbnail: Thumbnail | None, facets: Mapping[str, 
             "split": facets["split"].indices([picture.image.split]),
             "size": facets["size"].indices(sorted({shape.size for shape in picture.shapes})),
         },
-        shapes=tuple(_shown(shape, picture, facets["type"]) for shape in picture.shapes),
+        shapes=tuple(
+            ShownShape(shape, _about(shape, picture), _colour(shape, facets["type"]), ring)
+            for shape, ring in zip(picture.shapes, rings, strict=True)
+        ),
     )
 
 
@@ -134,9 +143,8 @@ def layers_of(cards: Sequence[Card]) -> dict[str, str]:
     return {name: title for name, (title, is_there) in found.items() if is_there}
 
 
-def _shown(shape: Shape, picture: Picture, types: Facet) -> ShownShape:
-    colour = types.values.index(shape.class_name) % COLOURS
-    return ShownShape(shape, _about(shape, picture), colour, _ring(shape, picture))
+def _colour(shape: Shape, types: Facet) -> int:
+    return types.values.index(shape.class_name) % COLOURS
 
 
 def _about(shape: Shape, picture: Picture) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +52,7 @@ ROW = 22  # px
 HEAD, FOOT = 18, 38  # px, for what is written above and below
 LETTER = 6.6  # px, on average
 MOST_LETTERS = 26
+HALF_A_LINE = 20  # where two names share a line
 MOST_ROWS = 24
 SVG = "http://www.w3.org/2000/svg"
 
@@ -146,7 +148,8 @@ def long_tail(title: str, counts: Mapping[str, int]) -> Chart:
         axes.barh(range(len(numbers)), numbers, color=SERIES[0], height=0.62)
         _write_counts(axes, numbers)
         return Chart(title, _svg(figure, told))
-    figure, axes = _canvas(left=44, head=HEAD, foot=FOOT, height=200)
+    left = 44
+    figure, axes = _canvas(left, head=HEAD, foot=FOOT, height=200)
     axes.stairs(numbers, np.arange(len(numbers) + 1) + 0.5, fill=True, color=SERIES[0])
     axes.set_xlim(0.5, len(numbers) + 0.5)
     axes.set_ylabel("images")
@@ -154,8 +157,11 @@ def long_tail(title: str, counts: Mapping[str, int]) -> Chart:
     axes.tick_params(axis="y", labelcolor=MUTED)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_locator(FixedLocator([1, len(numbers)]))
-    _write(axes, _short(most), (1, numbers[0]), (6, 4), color=INK)
-    _write(axes, _short(least), (len(numbers), numbers[-1]), (0, 6), color=INK, ha="right")
+    most, least = _short(most, HALF_A_LINE), _short(least, HALF_A_LINE)
+    _write(axes, most, (0.5, numbers[0]), (0, 4), color=INK)
+    # Above all bars that it runs over, from the right.
+    below = math.ceil(len(least) * LETTER / (WIDTH - left - RIGHT) * len(numbers))
+    _write(axes, least, (len(numbers) + 0.5, numbers[-min(below, len(numbers))]), (0, 4), color=INK, ha="right")
     return Chart(title, _svg(figure, told))
 
 
@@ -212,9 +218,9 @@ def _decades(low: float, high: float) -> list[float]:
     return [10.0**power for power in powers[:: 2 if len(powers) > 5 else 1]]
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = MOST_LETTERS) -> str:
     name = printable(name)
-    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _svg(figure: Figure, text: str) -> str:

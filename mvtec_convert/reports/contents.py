@@ -80,7 +80,7 @@ class Contents:
         """A type among all categories: a hole in carpet is none in hazelnut, unless one class is learnt of both."""
         if self.is_export or len(self.categories) < 2:
             return type_name
-        return f"{picture.category} {type_name}"
+        return f"{picture.category}/{type_name}"
 
 
 def of_dataset(dataset: Dataset, regions: RegionOptions, jobs: int, progress: Progress | None) -> Contents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -64,11 +64,11 @@ def _long_tail(contents: Contents) -> Group:
 
 
 def _images(contents: Contents) -> Group:
+    images = {name: _images_by_type(pictures) for name, pictures in _by_category(contents)}
     figures = [
-        charts.images_per_type(name, _most_frequent(_images_by_type(pictures)), contents.splits)
-        for name, pictures in _by_category(contents)
+        charts.images_per_type(name, _most_frequent(of_types), contents.splits) for name, of_types in images.items()
     ]
-    return Group(f"Images of each {contents.words.type}", "", figures, contents.splits)
+    return Group(f"Images of each {contents.words.type}", _on_rows(images.values()), figures, contents.splits)
 
 
 def _sizes(contents: Contents) -> Group:
@@ -78,7 +78,7 @@ def _sizes(contents: Contents) -> Group:
         charts.region_sizes(name, _most_frequent(by_class), (min(every), max(every)))
         for name, by_class in areas.items()
     ]
-    return Group("Sizes of the regions", SIZES_NOTE, figures)
+    return Group("Sizes of the regions", " ".join(filter(None, [SIZES_NOTE, _on_rows(areas.values())])), figures)
 
 
 def _by_category(contents: Contents) -> Iterator[tuple[str, list[Picture]]]:
@@ -105,6 +105,11 @@ def _areas(pictures: Sequence[Picture]) -> dict[str, list[float]]:
         for shape in picture.shapes:
             areas[shape.class_name].append(shape.area)
     return dict(sorted(areas.items()))
+
+
+def _on_rows(charted: Iterable[Mapping[str, object]]) -> str:
+    """What to know where a chart has not all rows."""
+    return f"The {MOST_ROWS} most frequent are shown." if any(len(each) > MOST_ROWS for each in charted) else ""
 
 
 def _most_frequent(of_types: Mapping[str, list[OfType]]) -> dict[str, list[OfType]]:

@@ -18,7 +18,9 @@ from mvtec_convert.reports.contents import Contents
 from mvtec_convert.reports.figures import groups_of
 from mvtec_convert.reports.gallery import Thumbnail
 from mvtec_convert.reports.pictures import Picture
-from mvtec_convert.tables import Share, shown
+from mvtec_convert.tables import Cell, Share, shown
+
+LONG_WORD = 24  # letters
 
 
 class Page:
@@ -70,13 +72,26 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
-        "cell": shown,
+        "cell": _cell,
+        "folding": _folding,
         "number": number,
         "plain": lambda value: number(value).replace(",", ""),
         "printable": printable,
         "share": lambda value: shown(Share(value)),
     }
     return templates
+
+
+def _cell(cell: Cell) -> str:
+    """As people read it; `512 x 522 (1)` stays on one line."""
+    return shown(cell).replace(" x ", "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
+
+
+def _folding(text: str) -> str:
+    """The class of a cell that must run over several lines, lest the table be wider than the page."""
+    if max(map(len, text.split()), default=0) > LONG_WORD:
+        return "long"
+    return "several" if ", " in text else ""
 
 
 def _asset(name: str) -> str:

@@ -408,6 +408,18 @@ def test_nothing_is_wider_than_the_screen(source_page, open_page, width):
         assert box["x"] + box["width"] <= width
 
 
+def test_tables_of_long_names_fit_the_screen_and_the_paper(tmp_path, open_page):
+    category, defect = "an_endless_name_" * 5, "of_a_defect_" * 6
+    draw_image(tmp_path / "data" / category / "test" / defect / "0.png", 0, (64, 48))
+    save(np.full((48, 64), 255, np.uint8), tmp_path / "data" / category / "ground_truth" / defect / "0_mask.png")
+    report(mc.load(tmp_path / "data"), tmp_path / "report.html")
+    for media, width in (("screen", 1280), ("print", 703)):  # A4 within its margins
+        page = open_page(tmp_path / "report.html", width=width)
+        page.emulate_media(media=media)
+        for table in page.locator(".table[open] .scroll").all():
+            assert table.evaluate("(table) => table.scrollWidth <= table.clientWidth")
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(source_page, open_page):
     for system in THEMES:
         page = open_page(source_page, theme=system)
