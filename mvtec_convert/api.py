@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from mvtec_convert.balance import BalanceOptions, Method
-from mvtec_convert.dataset import Dataset
+from mvtec_convert.dataset import Dataset, SplitName
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.labels import NameScheme
 from mvtec_convert.pipeline import ExportOptions, Progress, export
 from mvtec_convert.plan import Background, PlanOptions, make_plan
 from mvtec_convert.regions import RegionOptions, RegionRule
-from mvtec_convert.splits import DEFAULT_RATIOS, Protocol
+from mvtec_convert.splits import DEFAULT_RATIOS, Protocol, given
 from mvtec_convert.summary import Summary
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ExportKeywords(TypedDict, total=False):
 
     names: NameScheme
     background: Background
-    split: Protocol
+    split: Protocol | Mapping[SplitName, Dataset]
     ratios: Sequence[float]
     seed: int
     split_from: str | Path | None
@@ -76,6 +76,11 @@ def to_yolo(
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> summary = mc.to_yolo(dataset, "carpet-yolo", task="segment", background=1)
+    >>> summary.fidelity.exact, summary.next_step
+    (39, 'yolo segment train model=yolo11n-seg.pt data=carpet-yolo/data.yaml imgsz=1024')
     """
     from mvtec_convert.formats.classify import Classify
     from mvtec_convert.formats.yolo import Yolo
@@ -113,6 +118,11 @@ def to_coco(
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> summary = mc.to_coco(dataset, "carpet-coco", split=dataset.split(seed=1))
+    >>> summary.splits["val"].images, dict(summary.splits["val"].regions)
+    (9, {'color': 1, 'cut': 1, 'hole': 4, 'metal_contamination': 3, 'thread': 1})
     """
     from mvtec_convert.formats.coco import Coco
 
@@ -149,11 +159,47 @@ def to_sam(
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> mc.to_sam(dataset, "carpet-sam", points=3, negatives=2).fidelity.lowest
+    1.0
     """
     options = export_options(**keywords)
     given = {"points": points, "negatives": negatives, "box_jitter": box_jitter}
     prompts = {name: value for name, value in given.items() if value is not None}
     return export(dataset, _sam_format(layout, prompts, dataset, options), Path(out), options, progress)
+
+
+def to_format(
+    dataset: Dataset,
+    out: str | Path,
+    format: str | Format,
+    options: Mapping[str, object] | None = None,
+    *,
+    progress: Progress | None = None,
+    **keywords: Unpack[ExportKeywords],
+) -> Summary:
+    """Write a dataset in any format, those of other installed packages too.
+
+    Args:
+        dataset: what to export.
+        out: folder to create, or an earlier export to replace; it appears whole or not at all.
+        format: name of the format, as `mvtec-convert formats` lists it; or a format itself, with its options.
+        options: options of the format called so; text is turned into what they are.
+        progress: called with (images done, images in all).
+        **keywords: see `ExportKeywords`.
+
+    Raises:
+        MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> mc.to_format(dataset, "carpet-rle", "coco", {"segmentation": "rle"}).fidelity.exact
+    39
+    """
+    from mvtec_convert.formats import format_named, with_options
+
+    target = with_options(format_named(format), options or {}) if isinstance(format, str) else format
+    return export(dataset, target, Path(out), export_options(**keywords), progress)
 
 
 def _sam_format(layout: SamLayout, prompts: dict[str, Any], dataset: Dataset, options: ExportOptions) -> Format:
@@ -181,7 +227,7 @@ def export_options(
     *,
     names: NameScheme = "defect",
     background: Background = "all",
-    split: Protocol = "supervised",
+    split: Protocol | Mapping[SplitName, Dataset] = "supervised",
     ratios: Sequence[float] = DEFAULT_RATIOS,
     seed: int = 0,
     split_from: str | Path | None = None,
@@ -200,7 +246,7 @@ def export_options(
     plan = PlanOptions(
         names=names,
         background=background,
-        split=split,
+        split=split if isinstance(split, str) else given(split, seed),
         ratios=tuple(ratios),
         seed=seed,
         split_from=None if split_from is None else Path(split_from),

@@ -214,7 +214,7 @@ class _Loader(yaml.SafeLoader):
     PyYAML's own parser, in Python: the one in C is quicker, and crashes on a hundred kB of brackets.
     """
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
         if isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
             raise yaml.constructor.ConstructorError(None, None, "half of a surrogate pair", node.start_mark)

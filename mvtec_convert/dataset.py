@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
+
+if TYPE_CHECKING:
+    from mvtec_convert.regions import Region, RegionRule
+    from mvtec_convert.splits import Parts, Protocol
 
 GOOD = "good"
 """The defect type of images without a defect, as MVTec names its folder."""
@@ -78,6 +82,39 @@ class Sample:
         """File name of the image without its suffix."""
         return PurePosixPath(self.key).stem
 
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the image, px, from the file's header.
+
+        Raises:
+            MaskError: the image cannot be read.
+        """
+        from mvtec_convert.images import image_size
+
+        return image_size(self.image)
+
+    def regions(
+        self, rule: RegionRule = "component", *, merge_distance: float = 0.0, min_area: int = 0, threshold: int = 0
+    ) -> tuple[Region, ...]:
+        """Its defects, cut out of the masks: exact, and sorted by top edge, then left edge. None for a good image.
+
+        Args:
+            rule: `component`: each 8-connected piece is a region; `image`: all of the masks is one.
+            merge_distance: pieces at most this far apart, px, are one region.
+            min_area: leave out regions of fewer pixels.
+            threshold: mask pixels above it are defect, 255 being white; for masks with smoothed edges.
+
+        Raises:
+            MaskError: image or mask cannot be read, differ in size, or the mask of a defective image is empty.
+
+        >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet", defect_type="hole")
+        >>> region, *others = dataset.samples[0].regions()
+        >>> region.bbox, region.area
+        ((82, 240, 58, 61), 1384)
+        """
+        from mvtec_convert.regions import RegionOptions, annotate
+
+        return annotate(self, RegionOptions(rule, merge_distance, min_area, threshold)).regions
+
     def _repr_html_(self) -> str:
         from mvtec_convert.notebook import sample_html
 
@@ -110,8 +147,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         defective = sum(not sample.is_good for sample in self.samples)
+        counted = len(self.categories)
         return (
-            f"Dataset({str(self.root)!r}, {len(self.categories)} categories, "
+            f"Dataset({str(self.root)!r}, {counted} categor{'y' if counted == 1 else 'ies'}, "
             f"{len(self) - defective} good and {defective} defective images)"
         )
 
@@ -147,6 +185,34 @@ class Dataset:
         """Names of the defect types over all categories, sorted, without `good`."""
         return tuple(sorted({sample.defect_type for sample in self.samples if not sample.is_good}))
 
+    def split(
+        self,
+        protocol: Protocol = "supervised",
+        *,
+        ratios: Sequence[float] = (0.8, 0.2),
+        seed: int = 0,
+        split_from: str | Path | None = None,
+    ) -> Parts:
+        """The same images by split, for your own code, and for every `to_*` as its `split`.
+
+        Args:
+            protocol: `supervised` shares the images of each category and defect type out by `ratios`; `official` keeps
+                the dataset's own split, in which train mostly has good images only.
+            ratios: shares of train, val and, if there are three, test; for `supervised`.
+            seed: another seed, another split.
+            split_from: an earlier export, or its `splits.json`, whose split is used again instead.
+
+        Raises:
+            SelectionError: ratios that are none, or a saved split that cannot be read or does not know every image.
+
+        >>> parts = mc.load("mvtec_anomaly_detection").split(ratios=(0.7, 0.2, 0.1), seed=1)
+        >>> {name: len(part) for name, part in parts.items()}
+        {'train': 65, 'val': 24, 'test': 13}
+        """
+        from mvtec_convert import splits
+
+        return splits.parts(self, protocol, ratios, seed, split_from)
+
     def filter(
         self,
         *,
@@ -158,6 +224,9 @@ class Dataset:
 
         Raises:
             SelectionError: a name is not in the dataset; the message says which there are, and the nearest.
+
+        >>> mc.load("mvtec_anomaly_detection").filter(category="carpet", defect_type=["hole", "cut"])
+        Dataset('mvtec_anomaly_detection', 1 category, 0 good and 12 defective images)
         """
         categories = _chosen("category", category, self.categories)
         types = _chosen("defect type", defect_type, (GOOD, *self.defect_types))

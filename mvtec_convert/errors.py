@@ -84,6 +84,10 @@ class ExtraMissingError(MvtecConvertError):
     """A library that only one command needs is not installed."""
 
 
+class PluginError(MvtecConvertError):
+    """A format or a layout of another package that was asked for cannot be used."""
+
+
 class ExhaustedError(MvtecConvertError):
     """The machine has run out of file handles or memory, for which no file of the source is to blame."""
 

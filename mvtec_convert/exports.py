@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mvtec_convert.dataset import GOOD
 from mvtec_convert.errors import ExportError
-from mvtec_convert.formats import Format, format_named, formats, good_is_a_class
+from mvtec_convert.formats import Format, format_named, format_plugins, formats, good_is_a_class, recognised
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.publish import MANIFEST
@@ -30,6 +30,11 @@ def read_export(folder: str | Path, *, format: str | None = None) -> Iterator[La
             before has then been given already.
         MaskError: an image whose size is needed cannot be read.
         SelectionError: no format of that name.
+
+    >>> _ = mc.to_coco(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "carpet-coco")
+    >>> image = next(mc.read_export("carpet-coco"))
+    >>> image.key, [(each.class_name, each.region.area) for each in image.objects]
+    ('images/train/carpet_color_000.png', [('color', 1136)])
     """
     folder = Path(folder).expanduser()
     return format_of(folder, format).read(folder)
@@ -40,6 +45,10 @@ def class_names(folder: str | Path, *, format: str | None = None) -> tuple[str, 
 
     Raises:
         ExportError, SelectionError: see `read_export`.
+
+    >>> _ = mc.to_yolo(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "carpet-yolo")
+    >>> mc.class_names("carpet-yolo")
+    ('color', 'cut', 'hole', 'metal_contamination', 'thread')
     """
     folder = Path(folder).expanduser()
     return format_of(folder, format).class_names(folder)
@@ -53,7 +62,7 @@ def is_export(folder: Path) -> bool:
     """
     if (folder / MANIFEST).is_file():
         return True
-    known = next((each for each in formats().values() if folder.exists() and each.recognises(folder)), None)
+    known = recognised(folder) if folder.exists() else None
     return known is not None and not (good_is_a_class(known) and _learns_from_good_alone(folder))
 
 
@@ -84,15 +93,17 @@ def manifest_of(folder: Path) -> ManifestFile | None:
 
 
 def _recognised(folder: Path) -> type[Format]:
-    known = formats()
     manifest = manifest_of(folder)
-    if manifest is not None and manifest.format in known:
-        return known[manifest.format]
-    for candidate in known.values():
-        if candidate.recognises(folder):
-            return candidate
+    if manifest is not None and manifest.format in {*formats(), *format_plugins()}:
+        return format_named(manifest.format)
+    found = recognised(folder)
+    if found is not None:
+        return found
+    if manifest is not None:
+        hint = "install the package that it was written with"
+        raise ExportError(f"in the format {manifest.format}, which nothing here knows", path=folder, hint=hint)
     raise ExportError(
-        f"neither of the formats {', '.join(known)} is recognised here",
+        f"none of the formats {', '.join(formats())} is recognised here",
         path=folder,
         hint="give the dataset's top folder, or say which it is with --format",
     )

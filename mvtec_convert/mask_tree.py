@@ -165,6 +165,11 @@ def to_masks(
         BadSourceError: images that cannot be used; all of them are listed.
         SelectionError: options that make no sense, or a format that has no objects.
         OutputError: `out` is there already, or cannot be written.
+
+    >>> _ = mc.to_coco(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "carpet-coco")
+    >>> tree = mc.to_masks("carpet-coco", "back")
+    >>> mc.load("back")
+    Dataset('back', 1 category, 14 good and 23 defective images)
     """
     options = TreeOptions(category, train, seed, boxes, images, as_png, jobs)
     source, target = Path(folder).expanduser(), Path(out).expanduser()

@@ -137,6 +137,7 @@ def _export(
         fidelity=Fidelity(target.judge) if target.judge else None,
         good_left_out=0 if takes_background(target) else sum(sample.is_good for sample in dataset),
         next_step=target.next_step(out),
+        has_regions=not good_is_a_class(target),
         skipped=list(skipped),
     )
     with publishing(out, dataset.root) as folder:
@@ -290,7 +291,8 @@ def _moved(finding: Finding, folder: Path, out: Path) -> Finding:
 
 def _facts(target: Format, options: ExportOptions, fidelity: Fidelity | None) -> dict[str, Any]:
     """What made the export, without anything that differs from machine to machine."""
-    plan = asdict(options.plan)
+    split = options.plan.split
+    plan = {**asdict(options.plan), "split": split.protocol if isinstance(split, splits.Split) else split}
     given = {f"{name}_given": plan.pop(name) is not None for name in ("split_from", "phrases")}
     chosen = {**plan, **given, "regions": asdict(options.regions), "images": options.images}
     return {

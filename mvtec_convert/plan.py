@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +32,7 @@ class PlanOptions:
     Attributes:
         names: what a class is: the defect type, the category, both, or one class for all.
         background: good images: `all`, `none`, or how many for each defective image of the same category and split.
-        split: `supervised` shares defective images out, `official` keeps the dataset's own split.
+        split: `supervised` shares defective images out, `official` keeps the dataset's own split; or a split itself.
         ratios: shares of train, val and, if there are three, test; for `supervised`.
         seed: of every draw.
         split_from: an earlier export, or its `splits.json`, whose split is used again instead.
@@ -41,7 +41,7 @@ class PlanOptions:
 
     names: NameScheme = "defect"
     background: Background = "all"
-    split: splits.Protocol = "supervised"
+    split: splits.Protocol | splits.Split = "supervised"
     ratios: tuple[float, ...] = splits.DEFAULT_RATIOS
     seed: int = 0
     split_from: Path | None = None
@@ -131,11 +131,11 @@ def _meaning(sample: Sample, labels: LabelMap, phrases: Phrases) -> tuple[int | 
 
 
 def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:
+    if not isinstance(options.split, splits.Split):
+        return splits.made(samples, options.split, options.ratios, options.seed, options.split_from)
     if options.split_from is not None:
-        return splits.reuse(samples, splits.load(options.split_from))
-    if options.split == "official":
-        return replace(splits.official(samples), seed=options.seed)
-    return splits.supervised(samples, options.ratios, options.seed)
+        raise SelectionError("the split is given and asked for of an earlier export", hint="leave one of them away")
+    return splits.reuse(samples, options.split)
 
 
 def _with_background(samples: Sequence[Sample], split: splits.Split, options: PlanOptions) -> list[Sample]:

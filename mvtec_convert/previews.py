@@ -78,6 +78,11 @@ def preview(
         ExportError: no dataset, or labels that cannot be read.
         SelectionError: no such split or class, nothing to show, or a dataset whose fidelity nobody knows.
         OutputError: `out` is no place for a sheet.
+
+    >>> _ = mc.to_coco(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "carpet-coco")
+    >>> sheet = mc.preview("carpet-coco", "sheet.png", count=6)
+    >>> sheet.images, len(sheet.shown), sheet.shown[0]
+    (37, 6, 'images/train/carpet_color_001.png')
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
     if not 1 <= count <= MOST_IMAGES:

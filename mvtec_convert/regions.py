@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ import numpy.typing as npt
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
+
+if TYPE_CHECKING:
+    from mvtec_convert.rle import Rle
 
 RegionRule = Literal["component", "image"]
 
@@ -57,6 +60,48 @@ class Region:
     def bbox(self) -> tuple[int, int, int, int]:
         """(x, y, width, height) in px: exactly the pixels' extent."""
         return self.x, self.y, self.width, self.height
+
+    @property
+    def xyxy(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) in px, right and bottom edges exclusive: the same box as torchvision and SAM take it."""
+        return self.x, self.y, self.x + self.width, self.y + self.height
+
+    def mask(self, width: int, height: int) -> BinaryMask:
+        """The region in an image of this size, px: shape (height, width), 0 or 1, uint8.
+
+        >>> sample = mc.load("mvtec_anomaly_detection").filter(defect_type="hole").samples[0]
+        >>> mask = sample.regions()[0].mask(*sample.size())
+        >>> mask.shape, int(mask.sum())
+        ((320, 320), 1384)
+        """
+        canvas = np.zeros((height, width), np.uint8)
+        canvas[self.y : self.y + self.height, self.x : self.x + self.width] = self.crop
+        return canvas
+
+    def polygons(self) -> list[npt.NDArray[np.int64]]:
+        """One ring for each connected part, along the edges of pixels, holes joined by bridges there and back.
+
+        pycocotools fills them to exactly the region. Each has shape (points, 2), x before y, px; closed.
+
+        >>> sample = mc.load("mvtec_anomaly_detection").filter(defect_type="hole").samples[0]
+        >>> [ring] = sample.regions()[0].polygons()
+        >>> ring.shape[1], ring.min(axis=0).tolist()
+        (2, [82, 240])
+        """
+        from mvtec_convert.polygons import keyhole_polygons
+
+        return keyhole_polygons(self)
+
+    def rle(self, width: int, height: int) -> Rle:
+        """The region in an image of this size, px, as COCO's compressed run lengths, which `pycocotools.mask` takes.
+
+        >>> sample = mc.load("mvtec_anomaly_detection").filter(defect_type="hole").samples[0]
+        >>> sample.regions()[0].rle(*sample.size())["size"]
+        [320, 320]
+        """
+        from mvtec_convert.rle import run_lengths
+
+        return run_lengths(self, height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,7 +122,7 @@ _Job = list[_Copy]
 def repair(
     dataset: Dataset,
     found: SourceCheck,
-    out: Path,
+    out: str | Path,
     *,
     jobs: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -147,6 +147,10 @@ def repair(
     Raises:
         SelectionError: nothing would be left.
         OutputError: `out` cannot or must not be written, or a file cannot be read.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection")
+    >>> mc.repair(dataset, mc.check(dataset), "repaired")
+    ()
     """
     tree = tree_of(dataset)
     top = _top(dataset)
@@ -154,7 +158,7 @@ def repair(
     if all(sample.image in left_out for sample in dataset):
         raise SelectionError("no image would be left in a repaired copy", path=dataset.root, hint="mend it by hand")
     planned = _plan(dataset, found, [path for path in tree.files if path not in left_out], top)
-    with publishing(out, dataset.root) as folder:
+    with publishing(Path(out), dataset.root) as folder:
         for inner in tree.folders:
             (folder / top / inner.relative_to(dataset.root)).mkdir(parents=True, exist_ok=True)
         _write(planned, folder, jobs, progress)

@@ -440,15 +440,19 @@ TRAIN_GOOD, TEST_GOOD = 10, 4
 """Number of good images of each category."""
 
 
-def write_sample(out: Path) -> None:
-    """Draw the sample dataset into `out`, in MVTec AD's tree.
+def write_sample(out: str | Path) -> Path:
+    """Draw the sample dataset into `out`, in MVTec AD's tree, and give its path.
 
     Args:
         out: the folder to fill; created if missing.
 
     Raises:
         OutputError: the folder holds something already.
+
+    >>> mc.load(mc.write_sample("sample")).categories
+    ('carpet', 'grid', 'hazelnut')
     """
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise OutputError("the folder for the sample is not empty", path=out, hint="name an empty or a new folder")
@@ -460,6 +464,7 @@ def write_sample(out: Path) -> None:
         for defect_type, (defect, count) in category.defects.items():
             for index in range(count):
                 write_image(out, name, f"test/{defect_type}", index, defect)
+    return out
 
 
 def write_image(out: Path, name: str, folder: str, index: int, defect: Defect | None = None) -> None:

@@ -7,16 +7,20 @@ else was selected. So every export of the same data with the same seed has the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from mvtec_convert.dataset import SPLIT_NAMES, Sample, SplitName
+from mvtec_convert.dataset import SPLIT_NAMES, Dataset, Sample, SplitName
 from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.jsonio import load_json, save_json
 
 Protocol = Literal["supervised", "official"]
+"""How a split is made."""
+
+Origin = Protocol | Literal["given"]
+"""How a split came to be: by a protocol, or given image by image."""
 
 FILE_NAME = "splits.json"
 DEFAULT_RATIOS = (0.8, 0.2)
@@ -27,13 +31,14 @@ class Split:
     """Where each image goes.
 
     Attributes:
-        protocol: `supervised` shares defective images out; `official` keeps the dataset's own split.
+        protocol: `supervised` shares defective images out; `official` keeps the dataset's own split; `given`: a person
+            said where each image goes.
         seed: of the shuffle, and of the draw of background.
-        ratios: shares of train, val and, if there are three, test; empty for `official`.
+        ratios: shares of train, val and, if there are three, test; empty for the others.
         assignments: split of each sample, by its key.
     """
 
-    protocol: Protocol
+    protocol: Origin
     seed: int
     ratios: tuple[float, ...]
     assignments: Mapping[str, SplitName]
@@ -43,6 +48,82 @@ class Split:
         """The splits that occur, in the order train, val, test."""
         present = set(self.assignments.values())
         return tuple(name for name in SPLIT_NAMES if name in present)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Parts(Mapping[SplitName, Dataset]):
+    """A dataset by split: `parts["train"]` is a dataset. Every `to_*` takes it as its `split`.
+
+    Attributes:
+        dataset: all of it.
+        assigned: where each image goes, and how that came to be.
+    """
+
+    dataset: Dataset
+    assigned: Split
+
+    def __getitem__(self, name: SplitName) -> Dataset:
+        if name not in self.assigned.names:
+            raise KeyError(name)
+        assignments = self.assigned.assignments
+        return replace(self.dataset, samples=tuple(s for s in self.dataset if assignments[s.key] == name))
+
+    def __iter__(self) -> Iterator[SplitName]:
+        return iter(self.assigned.names)
+
+    def __len__(self) -> int:
+        return len(self.assigned.names)
+
+    def __repr__(self) -> str:
+        return f"Parts({', '.join(f'{name}: {len(part)} images' for name, part in self.items())})"
+
+
+def parts(
+    dataset: Dataset,
+    protocol: Protocol = "supervised",
+    ratios: Sequence[float] = DEFAULT_RATIOS,
+    seed: int = 0,
+    split_from: str | Path | None = None,
+) -> Parts:
+    """A dataset by split; see `Dataset.split`."""
+    return Parts(
+        dataset, made(dataset.samples, protocol, ratios, seed, None if split_from is None else Path(split_from))
+    )
+
+
+def made(
+    samples: Sequence[Sample], protocol: Protocol, ratios: Sequence[float], seed: int, split_from: Path | None = None
+) -> Split:
+    """The split that these options ask for.
+
+    Raises:
+        SelectionError: ratios that are none, or a saved split that cannot be used.
+    """
+    if split_from is not None:
+        return reuse(samples, load(split_from))
+    if protocol == "official":
+        return replace(official(samples), seed=seed)
+    if protocol == "supervised":
+        return supervised(samples, ratios, seed)
+    raise SelectionError(f"no split {protocol!r}; there are: {', '.join(get_args(Protocol))}")
+
+
+def given(parts: Mapping[SplitName, Iterable[Sample]], seed: int = 0) -> Split:
+    """The split that datasets by name stand for; that of `Parts` is kept as it is.
+
+    Raises:
+        SelectionError: a name that is no split, or an image in two of them.
+    """
+    if isinstance(parts, Parts):
+        return parts.assigned
+    assignments: dict[str, SplitName] = {}
+    for name, samples in parts.items():
+        if name not in SPLIT_NAMES:
+            raise SelectionError(f"no split {name!r}; there are: {', '.join(SPLIT_NAMES)}")
+        for sample in samples:
+            if assignments.setdefault(sample.key, name) != name:
+                raise SelectionError(f"{sample.key} is in {assignments[sample.key]} and in {name}")
+    return Split("given", seed, (), dict(sorted(assignments.items())))
 
 
 def official(samples: Iterable[Sample]) -> Split:
@@ -137,16 +218,17 @@ def load(path: Path) -> Split:
 
 
 def reuse(samples: Iterable[Sample], saved: Split) -> Split:
-    """The saved split, for these samples only.
+    """A split that there is already, for these samples only.
 
     Raises:
-        SelectionError: a sample is not in the saved split.
+        SelectionError: a sample is not in that split.
     """
     keys = [sample.key for sample in samples]
     unknown = [key for key in keys if key not in saved.assignments]
     if unknown:
         raise SelectionError(
-            f"the saved split knows nothing of {len(unknown)} of {len(keys)} images, the first of them {unknown[0]}",
-            hint="export the same categories as it was saved with, or leave --split-from away for a new split",
+            f"the {'given' if saved.protocol == 'given' else 'saved'} split knows nothing of {len(unknown)} of "
+            f"{len(keys)} images, the first of them {unknown[0]}",
+            hint="export the same categories as it was made of, or leave it (--split-from) away for a new split",
         )
     return Split(saved.protocol, saved.seed, saved.ratios, {key: saved.assignments[key] for key in keys})

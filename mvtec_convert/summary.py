@@ -91,6 +91,7 @@ class Summary:
         good_left_out: number of good images left out because the format's trainer fails on them.
         notes: what a person should know before training.
         next_step: the command that would train on it.
+        has_regions: whether the numbers are of regions; else of labelled images, which the format sorts by class.
         balance: how often each image of `train` is to be seen; None where nothing was balanced.
         skipped: what cannot be used and was left out.
     """
@@ -103,5 +104,6 @@ class Summary:
     good_left_out: int = 0
     notes: list[Finding] = field(default_factory=list)
     next_step: str = ""
+    has_regions: bool = True
     balance: Balance | None = None
     skipped: list[Finding] = field(default_factory=list)

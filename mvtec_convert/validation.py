@@ -77,6 +77,11 @@ def validate(folder: str | Path, *, format: str | None = None) -> Validation:
     Raises:
         ExportError: no such folder, or no known format.
         SelectionError: no format of that name.
+
+    >>> _ = mc.to_yolo(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "carpet-yolo")
+    >>> found = mc.validate("carpet-yolo")
+    >>> found.format, found.errors, found.warnings
+    ('yolo', 0, 0)
     """
     folder = Path(folder).expanduser()
     chosen = format_of(folder, format)

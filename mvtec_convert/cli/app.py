@@ -18,6 +18,7 @@ from mvtec_convert.cli import (
     check,
     coco,
     download,
+    export,
     layouts,
     masks,
     preview,
@@ -41,7 +42,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (yolo, coco, sam, masks, stats, check, validate, preview, report, download, layouts, sample, schema):
+for module in (
+    yolo, coco, sam, export, masks, stats, check, validate, preview, report, download, layouts, sample, schema
+):  # fmt: skip
     module.register(app)
 
 
@@ -87,6 +90,13 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        from mvtec_convert.plugins import blamed, described
+
+        package = blamed(error)
+        if package is not None:
+            print(f"error: the installed package {package} fails: {described(error)}", file=sys.stderr)
+            print(f" hint: that is for its authors to mend; without it: pip uninstall {package}", file=sys.stderr)
+            return USER_INPUT
         print(f"This is a bug in mvtec-convert: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"Please report it with what you ran; {DEBUG_VARIABLE}=1 shows where it happened.", file=sys.stderr)
         return BUG

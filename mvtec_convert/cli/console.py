@@ -166,7 +166,7 @@ def show_summary(summary: Summary) -> None:
     parts = list(summary.splits.values())
     table.add_row("images", *(str(part.images) for part in parts))
     table.add_row("  of them background", *(str(part.background) for part in parts))
-    counted = "regions" if summary.fidelity is not None else "labelled images"
+    counted = "regions" if summary.has_regions else "labelled images"
     table.add_row(counted, *(str(part.regions.total()) for part in parts))
     for name in sorted({name for part in parts for name in part.regions}):
         table.add_row(Text(f"  {printable(name)}"), *(str(part.regions[name]) for part in parts))
@@ -175,7 +175,7 @@ def show_summary(summary: Summary) -> None:
     if summary.fidelity is not None:
         _line(out, ("fidelity  ", "bold"), _fidelity(summary.fidelity))
     if summary.balance is not None:
-        _show_balance(summary.balance, with_regions=summary.fidelity is not None)
+        _show_balance(summary.balance, with_regions=summary.has_regions)
     if summary.good_left_out:
         _line(out, ("left out  ", "bold"), f"{summary.good_left_out} good images, which the trainer cannot use")
     if summary.left_out:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mvtec_convert.downloads.sources import Source, sources
 from mvtec_convert.errors import ArchiveError, OutputError, size_in_words
-from mvtec_convert.layouts import layouts
+from mvtec_convert.layouts import recognised
 
 if sys.platform == "win32":
     import msvcrt
@@ -54,9 +54,9 @@ def find_dataset(tree: Path, source: Source, names: Sequence[str], archive: Path
         if any(2 * len(categories_in(folder, other)) >= len(other.categories) for folder in folders):
             raise ArchiveError(f"holds {other.title}, not {source.title}", path=archive, hint=f"--dataset {other.key}")
     for folder in folders:
-        for name, layout in layouts().items():
-            if layout.matches(folder):
-                return folder, name
+        name = recognised(folder)
+        if name is not None:
+            return folder, name
     raise ArchiveError(
         f"holds no dataset: no category of {source.title}, and no layout that is known",
         path=archive,

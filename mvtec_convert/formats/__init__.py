@@ -1,27 +1,27 @@
 """Target formats: what trainers read. One module a format; the list of formats is this folder.
 
-Each module names its class `FORMAT`. Third parties add theirs by an entry point in the group `mvtec_convert.formats`
-that names a class.
+Each module names its class `FORMAT`, and in one line who reads it, `READERS`. Third parties add theirs by an entry
+point in the group `mvtec_convert.formats` that names a class; `SimpleFormat` spares them most, see examples/plugin.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeGuard, get_type_hints, runtime_checkable
 
-from mvtec_convert.errors import SelectionError
+from pydantic import TypeAdapter, ValidationError
+
+from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
+from mvtec_convert.plugins import FORMATS, Plugin, plugins
 from mvtec_convert.regions import AnnotatedImage
-
-ENTRY_POINTS = "mvtec_convert.formats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +134,145 @@ def takes_background(target: Format) -> bool:
     return bool(getattr(target, "takes_background", True))
 
 
+@dataclass(frozen=True)
+class SimpleFormat:
+    """A format without geometry to be judged, whose images are files of their own: it has `rows`, `write` and `name`.
+
+    A subclass with options of its own is a frozen dataclass, too.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def judge(self) -> str | None:
+        """Nobody reads the regions back."""
+        return None
+
+    def image_path(self, item: Item) -> str | None:
+        """`images/<split>/<name>.<suffix>`."""
+        return f"images/{item.split}/{item.file_name}"
+
+    def refuse(self, plan: Plan) -> None:
+        """It holds any plan."""
+
+    def rows(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Iterable[str]:
+        """One image in the format's own words, as `write` gets them. Called from several threads."""
+        raise NotImplementedError(f"{type(self).__qualname__} defines no rows")
+
+    def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
+        """The image's rows."""
+        rows = tuple(row.encode() for row in self.rows(item, image, labels))
+        return Encoded(item, image.width, image.height, len(image.regions), rows, ())
+
+    def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
+        """Write everything but the images. `encoded` comes in the plan's order, lazily; keep none of it."""
+        raise NotImplementedError(f"{type(self).__qualname__} defines no write")
+
+    def next_step(self, out: Path) -> str:
+        """Nothing is known of its trainer."""
+        return f"train on it with what reads {self.name}"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Only its manifest, or `--format`, says that a folder is in this format."""
+        return False
+
+    @classmethod
+    def check(cls, folder: Path) -> Iterator[Finding]:
+        """Nothing is looked at, and that is told."""
+        message = f"nothing checks files of the format {cls.name}"
+        hint = "look at some of them, or define `check` in the package that writes them"
+        yield Finding("not-checked", message, str(folder), severity="warning", hint=hint)
+
+    @classmethod
+    def read(cls, folder: Path) -> Iterator[LabelledImage]:
+        """It is written, but not read back."""
+        raise cls._unreadable(folder)
+
+    @classmethod
+    def class_names(cls, folder: Path) -> tuple[str, ...]:
+        """As `read`."""
+        raise cls._unreadable(folder)
+
+    @classmethod
+    def _unreadable(cls, folder: Path) -> ExportError:
+        return ExportError(f"the format {cls.name} can be written, but not read back", path=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOption:
+    """An option of a format, as its dataclass declares it.
+
+    Attributes:
+        name: of the field.
+        type: of its values, as Python has it.
+        default: without it.
+    """
+
+    name: str
+    type: Any
+    default: object
+
+
+def options_of(target: type[Format]) -> tuple[FormatOption, ...]:
+    """The options of a format that text can set."""
+    if not is_dataclass(target):
+        return ()
+    types = get_type_hints(target)
+    found = (FormatOption(entry.name, types[entry.name], entry.default) for entry in fields(target) if entry.init)
+    return tuple(option for option in found if not is_dataclass(option.type))
+
+
+def with_options(target: type[Format], options: Mapping[str, object]) -> Format:
+    """A format with some of its options set; text is turned into what they are ("3" into 3).
+
+    Raises:
+        SelectionError: it has no such option, or none of that value.
+    """
+    types = {option.name: option.type for option in options_of(target)}
+    for name in options:
+        if name not in types:
+            there_are = f"its options are {', '.join(types)}" if types else "it has none"
+            raise SelectionError(f"the format {target.name} has no option {name!r}", hint=there_are)
+    return target(**{name: _as_declared(name, value, types[name]) for name, value in options.items()})
+
+
+def _as_declared(name: str, value: object, declared: Any) -> object:
+    adapter: TypeAdapter[object] = TypeAdapter(declared)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        # Of a few choices, numbers are only taken as numbers.
+        if isinstance(value, str) and value.lstrip("-").isdigit():
+            return _as_declared(name, int(value), declared)
+        raise SelectionError(f"{name}={value} is no value of this option: {error.errors()[0]['msg']}") from None
+
+
 def formats() -> dict[str, type[Format]]:
-    """Every format by name: the modules of this folder, then those of installed packages."""
+    """Every format by name: the modules of this folder, then those of installed packages that can be used."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     found: dict[str, type[Format]] = {name: importlib.import_module(f"{__name__}.{name}").FORMAT for name in names}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        found.setdefault(point.name, cast(Any, point.load()))
+    for name, plugin in format_plugins().items():
+        if plugin.problem is None:
+            found.setdefault(name, plugin.value)
     return found
+
+
+def format_plugins() -> dict[str, Plugin]:
+    """The formats of installed packages by name, those that cannot be used among them."""
+    return plugins(FORMATS, ("name", *(name for name in vars(Format) if not name.startswith("_"))))
+
+
+def recognised(folder: Path) -> type[Format] | None:
+    """The first format that a folder, or a file, looks like; one of an installed package that fails to tell is none."""
+    for name, target in formats().items():
+        try:
+            if target.recognises(folder):
+                return target
+        except Exception:
+            if name not in format_plugins():
+                raise
+    return None
 
 
 def format_named(name: str) -> type[Format]:
@@ -148,8 +280,11 @@ def format_named(name: str) -> type[Format]:
 
     Raises:
         SelectionError: there is none of that name.
+        PluginError: an installed package has it, but it cannot be used.
     """
     known = formats()
-    if name not in known:
-        raise SelectionError(f"no format {name!r}; there are: {', '.join(known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    if name in (broken := format_plugins()):
+        raise broken[name].error("format")
+    raise SelectionError(f"no format {name!r}; there are: {', '.join(known)}")

@@ -137,6 +137,7 @@ class Classify:
 
 
 FORMAT = Classify
+READERS = "Ultralytics' classify, ImageFolder, timm"
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

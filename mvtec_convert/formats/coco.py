@@ -126,6 +126,7 @@ class Coco:
 
 
 FORMAT = Coco
+READERS = "pycocotools, torchvision, RF-DETR, ..."
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ class SaCo:
 
 
 FORMAT = SaCo
+READERS = "SA-Co's evaluation of models asked in words"
 
 
 class _Questions:

@@ -91,6 +91,7 @@ class Sam:
 
 
 FORMAT = Sam
+READERS = "fine-tuning scripts of SAM and its kin"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ class Sam2:
 
 
 FORMAT = Sam2
+READERS = "SAM 2's own trainer"
 
 
 def _image_of(file: JsonFile, content: Sam2File) -> tuple[Path, str]:

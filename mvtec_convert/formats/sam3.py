@@ -138,6 +138,7 @@ class Sam3:
 
 
 FORMAT = Sam3
+READERS = "SAM 3's own trainer"
 
 
 def _annotation_files(folder: Path) -> list[Path]:

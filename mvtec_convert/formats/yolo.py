@@ -199,6 +199,7 @@ class Yolo:
 
 
 FORMAT = Yolo
+READERS = "Ultralytics' YOLO and YOLO-World"
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

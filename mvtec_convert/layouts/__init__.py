@@ -1,7 +1,7 @@
 """Source layouts: how a dataset lies on disk. One module a layout; the list of layouts is this folder.
 
 Third parties add theirs by an entry point in the group `mvtec_convert.layouts` that names a module (or any
-object) with the two functions of `Layout`.
+object) with the two functions of `Layout`; see examples/plugin.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -17,8 +16,8 @@ from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.layouts import own
+from mvtec_convert.plugins import LAYOUTS, Plugin, described, plugins
 
-ENTRY_POINTS = "mvtec_convert.layouts"
 GENERAL = "mvtec_ad"
 """Tried last: most other layouts have its folders as well."""
 
@@ -42,23 +41,53 @@ class Layout(Protocol):
 def layouts() -> dict[str, Layout]:
     """Every layout by name, in the order in which they are tried.
 
-    The modules of this folder, the general one last of all, and before it those of installed packages.
+    The modules of this folder, the general one last of all, and before it those of installed packages that can be used.
     """
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     found = {name: cast(Layout, importlib.import_module(f"{__name__}.{name}")) for name in names}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        found.setdefault(point.name, point.load())
+    for name, plugin in layout_plugins().items():
+        if plugin.problem is None:
+            found.setdefault(name, plugin.value)
     found[GENERAL] = found.pop(GENERAL)
     return found
 
 
+def layout_plugins() -> dict[str, Plugin]:
+    """The layouts of installed packages by name, those that cannot be used among them."""
+    return plugins(LAYOUTS, ("matches", "scan"))
+
+
 def recognised(root: Path) -> str | None:
-    """Name of the layout that a folder is in, or None.
+    """Name of the layout that a folder is in, or None; a layout of an installed package that fails to tell is none.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    return next((name for name, candidate in layouts().items() if candidate.matches(root)), None)
+    for name, candidate in layouts().items():
+        try:
+            if candidate.matches(root):
+                return name
+        except OSError:
+            raise
+        except Exception:
+            if name not in layout_plugins():
+                raise
+    return None
+
+
+def layout_named(name: str) -> Layout:
+    """One layout.
+
+    Raises:
+        SelectionError: there is none of that name.
+        PluginError: an installed package has it, but it cannot be used.
+    """
+    known = layouts()
+    if name in known:
+        return known[name]
+    if name in (broken := layout_plugins()):
+        raise broken[name].error("layout")
+    raise SelectionError(f"no layout {name!r}; there are: {', '.join(sorted(known))}")
 
 
 def load(root: str | Path, *, layout: str | None = None) -> Dataset:
@@ -73,19 +102,19 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
     Raises:
         DatasetNotFoundError: no such folder, or nothing in it that a layout recognises.
         SelectionError: no layout of that name, or a description that cannot be read.
+
+    >>> mc.load("mvtec_anomaly_detection")
+    Dataset('mvtec_anomaly_detection', 3 categories, 42 good and 60 defective images)
     """
     root = Path(root).expanduser()
     if root.suffix.lower() == ".toml" and root.is_file():
         return _load_described(root, layout)
     if not root.is_dir():
         raise DatasetNotFoundError("no such folder", path=root, hint="give the folder that holds the categories")
-    known = layouts()
-    if layout is not None and layout not in known:
-        raise SelectionError(f"no layout {layout!r}; there are: {', '.join(sorted(known))}")
     findings: dict[str, list[Finding]] = {}
     try:
         name = layout or recognised(root)
-        samples = [] if name is None else list(known[name].scan(root, _collector(findings)))
+        samples = [] if name is None else list(layout_named(name).scan(root, _collector(findings)))
     except OSError as error:
         raise DatasetNotFoundError(
             f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
@@ -113,7 +142,21 @@ def _nothing_here(root: Path, layout: str | None) -> DatasetNotFoundError:
     else:
         message = "no dataset here: no images in <category>/train/good or <category>/test/<defect>"
         hint = "give the folder that holds the categories, or one category; `mvtec-convert layouts` lists all layouts"
+        hint += "".join(f"; {failing}" for failing in _failing_plugins(root))
     return DatasetNotFoundError(message, path=root, hint=hint)
+
+
+def _failing_plugins(root: Path) -> Iterator[str]:
+    """Why layouts of installed packages could not be tried."""
+    for plugin in layout_plugins().values():
+        problem = plugin.problem
+        try:
+            if problem is None:
+                plugin.value.matches(root)
+        except Exception as error:
+            problem = described(error)
+        if problem is not None:
+            yield plugin.error("layout", problem).reason
 
 
 def _collector(findings: dict[str, list[Finding]]) -> Callable[[str, Finding], None]:

@@ -75,6 +75,10 @@ def report(
     Raises:
         ExtraMissingError: Jinja2 or Matplotlib is not installed.
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> page = mc.report(mc.load("mvtec_anomaly_detection").filter(category="carpet"), "report.html", images=20)
+    >>> page.shown, page.images
+    (20, 37)
     """
     _require_libraries()
     if images < 0:

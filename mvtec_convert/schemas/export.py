@@ -27,7 +27,7 @@ class ClassesFile(BaseModel):
 class SplitsFile(BaseModel):
     """`splits.json`: the split of every image selected, by its path in the source dataset."""
 
-    protocol: Literal["supervised", "official"]
+    protocol: Literal["supervised", "official", "given"]
     seed: int
     ratios: list[float]
     assignments: dict[str, SplitName]

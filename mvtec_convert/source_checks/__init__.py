@@ -113,6 +113,10 @@ def check(
 
     Raises:
         DatasetNotFoundError: a folder cannot be read.
+
+    >>> found = mc.check(mc.load("mvtec_anomaly_detection"))
+    >>> found.errors, [finding.code for finding in found.findings]
+    (0, [])
     """
     counted = _counted(progress, len(dataset) * (2 if near_duplicates else 1))
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
