@@ -12,12 +12,12 @@ from typing import Protocol
 import cv2
 from PIL import Image
 
-from mvtec_convert.dataset import Dataset, Sample
+from mvtec_convert.dataset import SPLIT_NAMES, Dataset, Sample
 from mvtec_convert.errors import MvtecConvertError, printable
 from mvtec_convert.images import read_rgb
 from mvtec_convert.polygons import edge_outlines
 from mvtec_convert.regions import AnnotatedImage, Region, annotate
-from mvtec_convert.tables import Table
+from mvtec_convert.tables import Cell, Table
 from mvtec_convert.tables import html as table_html
 
 THUMBNAIL = 320
@@ -51,19 +51,20 @@ def _folded(table: Table) -> str:
 
 def _whole(table: Table) -> str:
     note = f"<p><small>{_escaped(table.note)}</small></p>" if table.note else ""
-    return table_html(table) + note
+    return f'<div style="overflow-x: auto">{table_html(table)}</div>{note}'
 
 
 def dataset_html(dataset: Dataset) -> str:
     """One row a category."""
-    rows = []
+    splits = [name for name in SPLIT_NAMES if name != "val" or any(sample.split == "val" for sample in dataset)]
+    rows: list[tuple[Cell, ...]] = []
     for category in dataset.categories:
         members = [sample for sample in dataset if sample.category == category]
-        folders = Counter((sample.split, sample.is_good) for sample in members)
+        good = Counter(sample.split for sample in members if sample.is_good)
         types = sorted({sample.defect_type for sample in members if not sample.is_good})
-        good = (folders["train", True], folders["test", True])
-        rows.append((category, len(members), *good, len(members) - sum(good), ", ".join(types)))
-    columns = ("category", "images", "train good", "test good", "defective", "defect classes")
+        counts = (*(good[split] for split in splits), len(members) - good.total())
+        rows.append((category, len(members), *counts, ", ".join(types)))
+    columns = ("category", "images", *(f"{split} good" for split in splits), "defective", "defect classes")
     return table_html(Table(columns, tuple(rows), title=repr(dataset)))
 
 

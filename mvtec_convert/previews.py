@@ -69,6 +69,7 @@ def preview(
         split: of this split only.
         classes: with an object of these classes only.
         worst: those that came back worst when they were exported, the worst first; the export's manifest knows them.
+            Where all came back exactly there is no worst, and the lot decides; the sheet says so.
         seed: of the lot.
         width: of the sheet, px.
         format: name of the dataset's format; recognised where None.
@@ -93,14 +94,16 @@ def preview(
     _check_out(out, folder)
     names = class_names(folder, format=chosen_format.name)
     _check_classes(classes, names)
-    fidelity = _fidelity(folder) if worst else None
+    recorded = _fidelity(folder) if worst else None
+    fidelity = recorded if recorded and recorded.inexact else None
     lot = _Lot(count, seed, split, frozenset(classes), fidelity)
     for image in chosen_format.read(folder):
         lot.add(image)
     images = lot.drawn()
     if not images:
         raise _nothing(lot, folder)
-    heading = Heading(f"{folder.resolve().name}  ({chosen_format.name})", lot.describe(len(images)))
+    exact = f"all {recorded.regions} regions came back exactly; " if recorded and not fidelity else ""
+    heading = Heading(f"{folder.resolve().name}  ({chosen_format.name})", exact + lot.describe(len(images)))
     notes = {image.key: f"lowest IoU {fidelity.inexact[image.name]:.4f}" for image in images} if fidelity else {}
     shown = (name for image in images for name in image.class_names())
     sheet = draw_sheet(images, colours_of([*names, *shown]), heading, width, notes, progress)
@@ -127,12 +130,6 @@ def _fidelity(folder: Path) -> FidelityRecord:
             "how faithful this dataset is was not recorded when it was written",
             path=folder,
             hint="leave --worst away, or export again; formats without geometry have no fidelity",
-        )
-    if not manifest.fidelity.inexact:
-        raise SelectionError(
-            f"all {manifest.fidelity.regions} regions came back exactly ({manifest.fidelity.judge})",
-            path=folder,
-            hint="there is no worst image; leave --worst away",
         )
     return manifest.fidelity
 

@@ -123,6 +123,12 @@ def shown(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else printable(cell)
 
 
+def unbroken(text: str) -> str:
+    """The same where a browser must keep `512 x 522 (1)` on one line."""
+    space = "\N{NO-BREAK SPACE}"
+    return text.replace(" x ", f"{space}x{space}").replace(" (", f"{space}(")
+
+
 def _rounded(number: float, decimals: int) -> str:
     """Fewer decimals where the number is large, more where nothing would be left of it."""
     size = abs(number)
@@ -179,7 +185,8 @@ def _plain(cell: Cell) -> str | int:
 
 def html(table: Table) -> str:
     """The table as HTML, without style but the alignment and the distance of its columns."""
-    caption = f"<caption>{html_text.escape(table.title)}</caption>" if table.title else ""
+    title = html_text.escape(table.title)
+    caption = f'<caption style="text-align: left; font-weight: bold">{title}</caption>' if title else ""
     right = table.flush_right  # it looks at every row
     parts = [f"<table>{caption}"]
     parts.append(f"<thead>{_html_row(right, table.columns, 'th')}</thead>")
@@ -191,8 +198,8 @@ def html(table: Table) -> str:
 
 def _html_row(right: Sequence[bool], cells: Sequence[Cell], tag: str) -> str:
     written = (
-        f'<{tag} style="text-align: {"right" if flush else "left"}; padding: 0 0.5em">'
-        f"{html_text.escape(shown(cell))}</{tag}>"
+        f'<{tag} style="text-align: {"right" if flush else "left"}; vertical-align: top; padding: 0 0.5em">'
+        f"{html_text.escape(unbroken(shown(cell)))}</{tag}>"
         for cell, flush in zip(cells, right, strict=True)
     )
     return f"<tr>{''.join(written)}</tr>"

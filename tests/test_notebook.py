@@ -36,6 +36,22 @@ def test_a_dataset_is_a_table_of_its_categories(sample_root: Path):
     assert len(others) == 2
 
 
+def test_good_images_for_validation_are_not_called_defective(tmp_path: Path):
+    folders = ("train/good", "validation/good", "test/good", "test/logical_anomalies")
+    for key in (*(f"{folder}/000.png" for folder in folders), "ground_truth/logical_anomalies/000/000.png"):
+        path = tmp_path / "part" / key
+        path.parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 255).save(path)
+    root = parsed(mc.load(tmp_path, layout="mvtec_loco")._repr_html_())
+    assert [cell.text for cell in root.findall("thead/tr/th")][2:6] == [
+        "train good",
+        "val good",
+        "test good",
+        "defective",
+    ]
+    assert [cell.text for cell in root.findall("tbody/tr/td")][1:6] == ["4", "1", "1", "1", "1"]
+
+
 def test_a_sample_shows_its_image_and_its_exact_outlines(sample_root: Path):
     dataset = mc.load(sample_root).filter(category="carpet", defect_type="hole")
     for sample in dataset:

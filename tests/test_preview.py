@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -299,7 +300,6 @@ def test_splits_and_classes_can_be_chosen(yolo, tmp_path):
         ({"count": 0}, "from 1 to"),
         ({"count": 10**9}, "from 1 to"),
         ({"width": 10}, "px wide"),
-        ({"worst": True}, "came back exactly"),
         ({"format": "nothing"}, "no format"),
     ],
 )
@@ -320,6 +320,16 @@ def test_the_worst_come_first_with_their_iou(sample_root, tmp_path):
     assert all(truth[name].objects for name in names)
     val = preview(tmp_path / "export", tmp_path / "sheet.png", worst=True, split="val", count=2)
     assert all("/val/" in key for key in val.shown)
+
+
+def test_where_all_came_back_exactly_the_lot_decides_and_the_sheet_says_so(yolo, tmp_path, monkeypatch):
+    headings = []
+    draw = previews.draw_sheet
+    monkeypatch.setattr(previews, "draw_sheet", lambda *given: headings.append(given[2]) or draw(*given))
+    by_lot = preview(yolo, tmp_path / "lot.png", count=2)
+    worst = preview(yolo, tmp_path / "worst.png", worst=True, count=2)
+    assert worst.shown == by_lot.shown
+    assert re.match(r"all \d+ regions came back exactly; 2 of \d+ images, by lot", headings[1].subtitle)
 
 
 def test_nobody_knows_the_worst_of_what_others_wrote(tmp_path):

@@ -34,7 +34,10 @@ def preview(
         typer.Option("--class", metavar="NAME", show_default=False, help="Only images with it; repeat it for more."),
     ] = None,
     worst: Annotated[
-        bool, typer.Option("--worst", help="The images that came back worst when they were exported.")
+        bool,
+        typer.Option(
+            "--worst", help="The images that came back worst when they were exported; by lot if all are exact."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the lot by which images are chosen.")] = 0,
     width: Annotated[int, typer.Option(metavar="PX", help="Width of the sheet.")] = 1600,

@@ -18,7 +18,7 @@ from mvtec_convert.reports.contents import Contents
 from mvtec_convert.reports.figures import groups_of
 from mvtec_convert.reports.gallery import Thumbnail
 from mvtec_convert.reports.pictures import Picture
-from mvtec_convert.tables import Cell, Share, shown
+from mvtec_convert.tables import Cell, Share, shown, unbroken
 
 LONG_WORD = 24  # letters
 
@@ -83,8 +83,7 @@ def _templates() -> Environment:
 
 
 def _cell(cell: Cell) -> str:
-    """As people read it; `512 x 522 (1)` stays on one line."""
-    return shown(cell).replace(" x ", "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}").replace(" (", "\N{NO-BREAK SPACE}(")
+    return unbroken(shown(cell))
 
 
 def _folding(text: str) -> str:
