@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 from mvtec_convert.errors import MaskError
 from mvtec_convert.opening import open_file, read_file
@@ -328,7 +327,7 @@ def _read_with_pillow(path: Path, *, is_png: bool) -> npt.NDArray[Any]:
             with _open_image(path) as image:
                 image.verify()  # Pillow checks a PNG's checksums here only
         with _open_image(path) as image:
-            if isinstance(image, TiffImageFile) and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
+            if image.format == "TIFF" and _deepest_channel(image) > 8:
                 return _read_with_opencv(
                     read_file(path, MOST_BYTES), path
                 )  # Pillow keeps the high byte of colours only
@@ -337,6 +336,13 @@ def _read_with_pillow(path: Path, *, is_png: bool) -> npt.NDArray[Any]:
         raise
     except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
         raise _undecodable(path, error) from None
+
+
+def _deepest_channel(image: Image.Image) -> int:
+    """Bits of a TIFF's deepest channel."""
+    from PIL.TiffImagePlugin import TiffImageFile  # loaded with the first TIFF
+
+    return max(image.tag_v2.get(TIFF_BITS, (8,))) if isinstance(image, TiffImageFile) else 8
 
 
 def _brightest(image: Image.Image) -> npt.NDArray[Any]:

@@ -16,17 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import shapely
-from shapely import LinearRing, MultiPoint, Polygon
 
 from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
 from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
+
+if TYPE_CHECKING:
+    from shapely import LinearRing
 
 Ring: TypeAlias = npt.NDArray[np.int64]
 """Shape (points, 2), x before y, px; closed (the last point joins the first, which is not repeated)."""
@@ -234,6 +235,8 @@ def simplify(region: Region, iou: float) -> list[Ring]:
 
 
 def _douglas_peucker(outlines: list[Outline], tolerance: float) -> list[Outline]:
+    from shapely import Polygon  # takes a while; exact outlines do without
+
     polygons = [Polygon(outline.outer, outline.holes).simplify(tolerance) for outline in outlines]
     return [
         Outline(_open_ring(polygon.exterior), tuple(_open_ring(hole) for hole in polygon.interiors))
@@ -244,6 +247,8 @@ def _douglas_peucker(outlines: list[Outline], tolerance: float) -> list[Outline]
 
 
 def _open_ring(ring: LinearRing) -> Ring:
+    import shapely
+
     return np.rint(shapely.get_coordinates(ring)[:-1]).astype(np.int64)
 
 
@@ -304,8 +309,10 @@ def oriented_box(region: Region, height: int, width: int) -> npt.NDArray[np.floa
     Returns:
         Shape (4, 2), corners (x, y) in px, clockwise as seen on screen.
     """
+    import shapely
+
     corners = np.concatenate([outline.outer for outline in edge_outlines(region)])
-    hull = shapely.get_coordinates(MultiPoint(corners).convex_hull)
+    hull = shapely.get_coordinates(shapely.MultiPoint(corners).convex_hull)
     sides = np.diff(hull, axis=0)
     angles = np.unique(np.append(np.arctan2(sides[:, 1], sides[:, 0]) % (np.pi / 2), 0.0))
     along = np.stack([np.cos(angles), np.sin(angles)], axis=1)

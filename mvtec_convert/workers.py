@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import cv2
 
-BATCH = 4  # items handed over at once; one by one, that costs as much as the work on a small image
+BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
 

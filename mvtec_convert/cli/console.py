@@ -15,17 +15,6 @@ from rich import box
 from rich.align import Align, AlignMethod
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.prompt import Confirm
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -35,6 +24,8 @@ from mvtec_convert.latex import PACKAGES, escape, latex
 from mvtec_convert.tables import csv, markdown, shown, without
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from mvtec_convert.balance import Balance
     from mvtec_convert.downloads import Download, Plan
     from mvtec_convert.downloads.sources import Source
@@ -61,6 +52,8 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     if not err.is_terminal:
         yield None
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(what, total=None)
@@ -73,6 +66,8 @@ def transfer() -> Iterator[Callable[[str, int, int | None], None] | None]:
     if not err.is_terminal:
         yield None
         return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=16), DownloadColumn(), TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
@@ -97,6 +92,8 @@ def agrees(question: str) -> bool:
     """Ask a person, if one sits at a terminal; else, and by default, the answer is no."""
     if not (sys.stdin.isatty() and err.is_terminal):
         return False
+    from rich.prompt import Confirm
+
     try:
         return Confirm.ask(question, console=err, default=False)
     except EOFError:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -232,11 +233,17 @@ class RegionFlags(DatasetFlags):
 
     def load_or_export(self, format: str | None) -> Dataset | Path:
         """The dataset that these flags select; where ROOT is an export, or in this format, its path."""
-        from mvtec_convert.exports import is_export
-
         root = self.find_root().expanduser()
-        if format is None and (self.means_source() or not is_export(root)):
-            return self.load()
+        if format is None:
+            if self.means_source():
+                return self.load()
+            # Asked first: to know the formats takes as long as to read hundreds of masks.
+            if (found := _source_with_masks(root)) is not None:
+                return found.filter(category=self.category or None)
+            from mvtec_convert.exports import is_export
+
+            if not is_export(root):
+                return self.load()
         self._refuse_for_exports()
         return root
 
@@ -254,6 +261,20 @@ class RegionFlags(DatasetFlags):
                 path=self.root,
                 hint="leave it away, or give the dataset that was exported",
             )
+
+
+def _source_with_masks(root: Path) -> Dataset | None:
+    """The dataset in `root`, if a layout finds masks there, as in no export; else None, which says nothing."""
+    from mvtec_convert.layouts import load
+    from mvtec_convert.publish import MANIFEST
+
+    if (root / MANIFEST).is_file():
+        return None
+    try:
+        found = load(root)
+    except DatasetNotFoundError:
+        return None
+    return found if any(sample.masks for sample in found) else None
 
 
 @dataclass(frozen=True)
@@ -453,7 +474,8 @@ def with_flags(flags: type[Flags]) -> Callable[[Callable[..., None]], Callable[.
 
         wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
         own_options = {f"--{name.replace('_', '-')}" for name in inspect.signature(command).parameters}
-        parameters = [*_parameters(command)[1:], *(_without(each, own_options) for each in _parameters(flags))]
+        shared = _parameters(flags)  # type: ignore[arg-type]
+        parameters = [*_parameters(command)[1:], *(_without(each, own_options) for each in shared)]
         # Typer takes a command's options from its signature.
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -473,10 +495,11 @@ def _without(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter
     return parameter.replace(annotation=Annotated[declared, option])
 
 
-def _parameters(declared: Callable[..., Any]) -> list[inspect.Parameter]:
+@cache
+def _parameters(declared: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     hints = get_type_hints(declared, include_extras=True)
-    return [
+    return tuple(
         inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=parameter.default, annotation=hint)
         for parameter in inspect.signature(declared).parameters.values()
         if (hint := hints.get(parameter.name)) is not None
-    ]
+    )

@@ -117,11 +117,13 @@ def stats(
 
 def _count(flags: RegionFlags, format: str | None) -> Statistics | ExportStatistics:
     from mvtec_convert.cli import console
-    from mvtec_convert.statistics import export_stats, stats
+    from mvtec_convert.statistics import stats
 
     source = flags.load_or_export(format)
     with console.progress("Counting") as progress:
         if isinstance(source, Path):
+            from mvtec_convert.statistics import export_stats
+
             return export_stats(source, format=format, progress=progress)
         return stats(source, regions=flags.region_options(), jobs=flags.jobs, progress=progress)
 

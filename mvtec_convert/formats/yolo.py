@@ -24,12 +24,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import shapely
 import yaml
 from pydantic import ValidationError
 
@@ -48,6 +47,9 @@ from mvtec_convert.publish import load_manifest
 from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import BoxRow, DataYaml, PolygonRow
+
+if TYPE_CHECKING:
+    import shapely
 
 Task = Literal["detect", "segment", "obb"]
 Points = npt.NDArray[np.float64]
@@ -284,12 +286,16 @@ def _box_iou(values: npt.NDArray[np.float32], region: Region) -> float:
     truth = np.array([region.x, region.y, region.x + region.width, region.y + region.height])
     if (np.abs(read - truth) < TOLERANCE).all():
         return 1.0
+    import shapely  # takes a while, and is hardly ever needed
+
     return _polygon_iou(shapely.box(*read.tolist()), shapely.box(*truth.tolist()))
 
 
 def _corner_iou(read: npt.NDArray[np.float32], corners: Points) -> float:
     if (np.abs(read - corners) < TOLERANCE).all():
         return 1.0
+    import shapely
+
     return _polygon_iou(shapely.Polygon(read), shapely.Polygon(corners))
 
 

@@ -5,10 +5,15 @@ give one model (`parts`), which becomes tables (`report`), sentences (`sentences
 formulas of the long tail are in `longtail`.
 """
 
-from mvtec_convert.statistics.exported import ExportStatistics, export_stats
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mvtec_convert.statistics.longtail import LongTail, long_tail
 from mvtec_convert.statistics.options import ReportOptions
 from mvtec_convert.statistics.source import CategoryStatistics, Statistics, stats
+
+if TYPE_CHECKING:
+    from mvtec_convert.statistics.exported import ExportStatistics, export_stats
 
 __all__ = [
     "CategoryStatistics",
@@ -20,3 +25,10 @@ __all__ = [
     "long_tail",
     "stats",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: the formats, which `exported` knows, take longer to load than all the rest.
+    if name not in {"ExportStatistics", "export_stats"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.exported"), name)

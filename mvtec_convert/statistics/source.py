@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from typing import Any
 
 from mvtec_convert.dataset import GOOD, SPLIT_NAMES, Dataset, Sample
@@ -21,9 +19,7 @@ from mvtec_convert.statistics.measures import Measured, measure
 from mvtec_convert.statistics.options import ReportOptions
 from mvtec_convert.statistics.parts import ClassStatistics, ImageKind, Part, Tally
 from mvtec_convert.tables import Table
-
-BATCH = 32
-"""Images a thread looks at before it reports: to hand over a single one takes longer than to read its header."""
+from mvtec_convert.workers import in_order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +156,7 @@ def stats(
     Args:
         dataset: what to look at; see `Dataset.filter`.
         regions: how masks are cut into regions.
-        jobs: threads; 0 means one for each core.
+        jobs: workers; 0 means one for each core.
         progress: called with (images done, images in all).
 
     >>> found = mc.stats(mc.load("mvtec_anomaly_detection"))
@@ -170,16 +166,14 @@ def stats(
     tallies = {name: Tally() for name in dataset.categories}
     folders: dict[str, Counter[str]] = {name: Counter() for name in dataset.categories}
     findings = list(dataset.findings)
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        batches = [dataset.samples[i : i + BATCH] for i in range(0, len(dataset), BATCH)]
-        seen = chain.from_iterable(pool.map(lambda batch: [_look(sample, regions) for sample in batch], batches))
-        for done, (sample, look) in enumerate(zip(dataset, seen, strict=True), start=1):
-            if look.finding is not None:
-                findings.append(look.finding)
-            tallies[sample.category].add(look.kind, look.measured, readable=look.finding is None)
-            folders[sample.category][f"{sample.split}/{sample.defect_type}"] += 1
-            if progress is not None:
-                progress(done, len(dataset))
+    looks = in_order(partial(_look, options=regions), dataset.samples, jobs)
+    for done, (sample, look) in enumerate(zip(dataset, looks, strict=True), start=1):
+        if look.finding is not None:
+            findings.append(look.finding)
+        tallies[sample.category].add(look.kind, look.measured, readable=look.finding is None)
+        folders[sample.category][f"{sample.split}/{sample.defect_type}"] += 1
+        if progress is not None:
+            progress(done, len(dataset))
     categories = tuple(_category(tally.part(name, tally.names()), folders[name]) for name, tally in tallies.items())
     return Statistics(str(dataset.root), dataset.layout, categories, tuple(findings))
 
