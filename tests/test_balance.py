@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mvtec_convert.balance import (
     repeat_factors,
     whole_repeats,
 )
+from mvtec_convert.cli.app import run
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.schemas.balance import BalanceFile
 
@@ -158,3 +160,13 @@ def test_a_damaged_balance_is_reported(carpet, tmp_path):
     path = tmp_path / "set/balance.json"
     path.write_text(path.read_text().replace('"weight": 1.0', '"weight": 0.0', 1))
     assert [finding.code for finding in mc.validate(tmp_path / "set").findings] == ["schema"]
+
+
+def test_the_summary_tells_before_and_after_or_that_nothing_changes(sample_root, tmp_path, capsys):
+    source = [str(sample_root / "grid"), "--balance", "oversample"]
+    assert run(["coco", *source, "--out", str(tmp_path / "several")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"balance   oversample: train's 25 images are seen \d+ times", printed)
+    assert re.search(r"weight +images +balanced +regions +balanced", printed)
+    assert run(["coco", *source, "--names", "single", "--out", str(tmp_path / "one")]) == 0
+    assert "balance   oversample: nothing changes, since no class is rarer than others\n" in capsys.readouterr().out

@@ -59,13 +59,14 @@ def test_every_command_runs_and_prints_what_is_shown(workplace: Path, capsys: py
         "carpet-yolo-classify",
         "carpet-yolo-world",
         "carpet-sam",
+        "carpet.html",
         "sheet.png",
     }
 
 
 def test_its_steps_are_those_of_the_course():
     commands = [line for language, code, _ in steps() if language == "bash" for line in code.splitlines()]
-    assert len(commands) == 16
+    assert len(commands) == 17
     assert all(line.startswith(("mvtec-convert ", "python examples/")) for line in commands)
     assert [title[0] for title in re.findall(r"^## (.+)$", COURSE, flags=re.MULTILINE)] == list("12345")
 

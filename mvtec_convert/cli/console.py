@@ -223,6 +223,11 @@ def _as_regions(found: MaskTree) -> str:
 def _show_balance(found: Balance, with_regions: bool) -> None:
     """Train's images, and each class, before and after."""
     images = f"train's {len(found.repeats)} images are seen {sum(found.repeats.values())} times"
+    if all(entry.factor == 1 for entry in found.classes):
+        _line(
+            out, ("balance   ", "bold"), f"{found.options.method}: nothing changes, since no class is rarer than others"
+        )
+        return
     below = "" if found.threshold is None else f"; classes below {100 * found.threshold:.1f} % of them gain"
     _line(out, ("balance   ", "bold"), f"{found.options.method}: {images}{below}")
     table = RichTable(box=None, pad_edge=False, header_style="bold")
