@@ -39,7 +39,11 @@ WORDS = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 def page() -> str:
     """The whole page."""
     commands = {each.name: inspect.unwrap(each.callback) for each in app.registered_commands}
-    contents = "\n".join(f"- [`{name}`](#{name}): {_first_sentence(function)}" for name, function in commands.items())
+    panels: dict[str, list[str]] = {}
+    for each in app.registered_commands:
+        line = f"- [`{each.name}`](#{each.name}): {_first_sentence(commands[each.name])}"
+        panels.setdefault(str(each.rich_help_panel), []).append(line)
+    contents = "\n\n".join("\n".join([f"{panel}:", "", *lines]) for panel, lines in panels.items())
     return "\n".join([HEAD, contents, "", *(_command(name, each) for name, each in commands.items()), ENDS])
 
 

@@ -20,6 +20,7 @@ def test_every_flag_that_the_help_shows_is_there_and_no_other(monkeypatch, capsy
         run([command.name, "--help"])
         # Where the help begins a row, a flag is declared; elsewhere it is spoken of.
         printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert "bool" not in printed.lower(), command.name  # a flag takes no value
         shown = "\n".join(re.findall(r"^│ [* ]*((?:-[\w-]+[, ]*)+)", printed, flags=re.MULTILINE))
         flags = set(re.findall(r"--?[a-z][\w-]*", shown)) - {"--help", "-h"}
         listed = "\n".join(re.findall(r"^- ((?:`-[\w-]+`[, ]*)+)", section, flags=re.MULTILINE))

@@ -17,6 +17,7 @@ import mvtec_convert
 from mvtec_convert.cli import (
     check,
     coco,
+    commands,
     download,
     export,
     layouts,
@@ -36,16 +37,22 @@ BUG, INTERRUPTED, USER_INPUT = 70, 130, 2
 DEBUG_VARIABLE = "MVTEC_CONVERT_DEBUG"
 
 app = typer.Typer(
+    cls=commands.Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    yolo, coco, sam, export, masks, stats, check, validate, preview, report, download, layouts, sample, schema
-):  # fmt: skip
-    module.register(app)
+commands.register(
+    app,
+    {
+        "Convert": (yolo, coco, sam, export, masks),
+        "See what is there": (stats, report, preview),
+        "Find what is wrong": (check, validate),
+        "Get data, look things up": (download, sample, layouts, schema),
+    },
+)
 
 
 def _version(wanted: bool) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
+from mvtec_convert.cli import commands
 from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class DatasetFlags:
     ] = None  # fmt: skip
     jobs: Annotated[
         int,
-        typer.Option("--jobs", "-j", min=0, help="Threads; 0: one for each core.", rich_help_panel=DATASET),
+        typer.Option(
+            "--jobs", "-j", metavar="N", min=0, help="Threads; 0: one for each core.", rich_help_panel=DATASET
+        ),
     ] = 0
     source_layout: Annotated[
         str | None,
@@ -434,7 +436,7 @@ def sample_root() -> Path:
     return folder
 
 
-class RatiosCommand(TyperCommand):
+class RatiosCommand(commands.Command):
     """A command that takes `--ratios 0.8 0.2`: an option whose number of values is not fixed, which Click lacks."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
