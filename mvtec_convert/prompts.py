@@ -92,9 +92,8 @@ def deepest_point(region: Region) -> Point:
     The border of the image counts as edge.
     """
     padded = cv2.copyMakeBorder(region.crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Squares are whole numbers. OpenCV's roots of one and the same differ with where in memory they happen to lie.
-    row, column = divmod(int(np.rint(depth * depth).argmax()), depth.shape[1])
+    depth = _squared_distance(padded)
+    row, column = divmod(int(depth.argmax()), depth.shape[1])
     return region.x + column - 1, region.y + row - 1
 
 
@@ -117,8 +116,16 @@ def _near(region: Region, occupied: BinaryMask, count: int, rng: Random) -> list
     window = occupied[y0 : region.y + region.height + reach, x0 : region.x + region.width + reach]
     away = np.ones(window.shape, np.uint8)
     away[region.y - y0 :, region.x - x0 :][: region.height, : region.width] -= region.crop
-    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return _draw((window == 0) & (distance <= reach), x0, y0, count, rng)
+    return _draw((window == 0) & (_squared_distance(away) <= reach * reach), x0, y0, count, rng)
+
+
+def _squared_distance(free: BinaryMask) -> npt.NDArray[np.float32]:
+    """Of each pixel that is not 0 to the nearest that is, px squared: a whole number.
+
+    OpenCV's roots of one and the same square differ with where in memory they happen to lie.
+    """
+    distance = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(np.rint(distance * distance), np.float32)
 
 
 def _draw(mask: npt.NDArray[Any], x: int, y: int, count: int, rng: Random) -> list[Point]:
