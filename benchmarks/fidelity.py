@@ -15,8 +15,7 @@ import numpy as np
 import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.yolo import Yolo
-from mvtec_convert.labels import label_map
-from mvtec_convert.plan import Item
+from mvtec_convert.plan import Item, PlanOptions, make_plan
 from mvtec_convert.regions import AnnotatedImage, Region, annotate
 from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
 from mvtec_convert.tables import Table, markdown
@@ -56,7 +55,8 @@ def plain_yolo(image: AnnotatedImage) -> list[float]:
 def main(root: str) -> None:
     """Measure and print."""
     dataset = mc.load(root)
-    labels = label_map(dataset)
+    plan = make_plan(dataset, PlanOptions(split="official"))
+    labels = plan.labels
     contenders: dict[str, tuple[str, Callable[[AnnotatedImage, Item], list[float] | tuple[float, ...]]]] = {
         "COCO, contour points": ("pycocotools", lambda image, item: plain_coco(image)),
         "COCO, mvtec-convert": ("pycocotools", lambda image, item: Coco().encode(item, image, labels).ious),
@@ -67,10 +67,9 @@ def main(root: str) -> None:
         ),
     }
     ious: dict[str, list[float]] = {name: [] for name in contenders}
-    for number, sample in enumerate(dataset, start=1):
-        if not sample.is_good:
-            image, class_id = annotate(sample), labels.class_id(sample)
-            item = Item(number, sample, sample.stem, "train", class_id, labels.names[class_id])
+    for item in plan.items:
+        if not item.sample.is_good:
+            image = annotate(item.sample)
             for name, (_, read_back) in contenders.items():
                 ious[name].extend(read_back(image, item))
     rows = tuple(

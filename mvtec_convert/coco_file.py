@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, TypeAlias
 import orjson
 
 import mvtec_convert
-from mvtec_convert.plan import Plan
+from mvtec_convert.plan import Item, Plan
 from mvtec_convert.polygons import keyhole_polygons, simplify
 from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.rle import Rle, compress, decompress, intersection_over_union, rasterise, run_lengths
@@ -76,20 +76,25 @@ def categories(plan: Plan, first_id: int = 1, by_phrase: bool = False) -> list[d
 
 
 def instances(
-    image: AnnotatedImage, category_id: int, segmentation: Segmentation = "polygon", iou: float | None = None
+    item: Item,
+    image: AnnotatedImage,
+    first_id: int = 1,
+    segmentation: Segmentation = "polygon",
+    iou: float | None = None,
 ) -> tuple[bytes, ...]:
     """One annotation a region, as JSON, without `id` and `image_id`: these follow from what comes before.
 
     Args:
+        item: which image; it knows the class of each region.
         image: the image with its regions; boxes are `x, y, width, height` in px, areas numbers of mask pixels.
-        category_id: of all its regions.
+        first_id: id of the first category.
         segmentation: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
         iou: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
     """
     return tuple(
         orjson.dumps(
             {
-                "category_id": category_id,
+                "category_id": item.class_of(region).id + first_id,
                 "bbox": region.bbox,
                 "area": region.area,
                 "iscrowd": 0,

@@ -213,6 +213,10 @@ class Dataset:
 
         return splits.parts(self, protocol, ratios, seed, split_from)
 
+    def as_whole_images(self) -> Dataset:
+        """The same images, their masks read as showing the image's own defect type, whatever pixels name."""
+        return replace(self, samples=tuple(replace(sample, pixel_names=None) for sample in self.samples))
+
     def filter(
         self,
         *,

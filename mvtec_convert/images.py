@@ -6,11 +6,11 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +26,8 @@ try:
 except ImportError:  # pragma: no cover - depends on the interpreter
     decode_image_png_u8 = None
 
+
+T = TypeVar("T")
 
 BinaryMask: TypeAlias = npt.NDArray[np.uint8]
 """Shape (height, width), 1 where there is a defect, 0 elsewhere."""
@@ -223,6 +225,32 @@ def read_mask_values(path: Path) -> npt.NDArray[Any]:
     return np.asarray(grey[..., 0])
 
 
+def read_mask_colours(path: Path) -> npt.NDArray[np.int32]:
+    """Read one mask file by its colours: of each pixel 0xRRGGBB, 0 where it is fully transparent.
+
+    Of colours of more than 8 bits the high byte counts; a grey g of 8 bits is the colour (g, g, g).
+
+    Returns:
+        Shape (height, width).
+
+    Raises:
+        MaskError: see `read_mask`.
+    """
+    return _decoded(path, _colours)
+
+
+def read_mask_indices(path: Path) -> npt.NDArray[np.uint8] | None:
+    """Read one mask file by the indices of its palette, 0 where it is fully transparent.
+
+    Returns:
+        Shape (height, width); None where it has no palette, or one of greys alone, whose brightness is the value.
+
+    Raises:
+        MaskError: see `read_mask`.
+    """
+    return _decoded(path, _indices)
+
+
 def binarise(values: npt.NDArray[Any], threshold: int = 0) -> BinaryMask:
     """1 where a value is above `threshold`, which is on a scale from 0 to 255 whatever the file's depth.
 
@@ -343,6 +371,34 @@ def _deepest_channel(image: Image.Image) -> int:
     from PIL.TiffImagePlugin import TiffImageFile  # loaded with the first TIFF
 
     return max(image.tag_v2.get(TIFF_BITS, (8,))) if isinstance(image, TiffImageFile) else 8
+
+
+def _decoded(path: Path, take: Callable[[Image.Image], T]) -> T:
+    """What is taken of a mask that Pillow opened; the checksums of a PNG are checked before."""
+    try:
+        with _open_image(path) as image:
+            if image.format == "PNG":
+                image.verify()
+        with _open_image(path) as image:
+            return take(image)
+    except MaskError:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+        raise _undecodable(path, error) from None
+
+
+def _colours(image: Image.Image) -> npt.NDArray[np.int32]:
+    rgba = np.asarray(image.convert("RGBA" if image.mode in PNG_MODES | {"PA"} else "RGB").convert("RGBA"), np.int32)
+    return np.where(rgba[..., 3] == 0, np.int32(0), rgba[..., 0] << 16 | rgba[..., 1] << 8 | rgba[..., 2])
+
+
+def _indices(image: Image.Image) -> npt.NDArray[np.uint8] | None:
+    palette = np.array(image.getpalette() if image.mode == "P" else [], np.uint8).reshape(-1, 3)
+    if (palette == palette[:, :1]).all():
+        return None
+    indices = np.array(image, np.uint8)
+    indices[np.asarray(image.convert("RGBA"))[..., 3] == 0] = 0
+    return indices
 
 
 def _brightest(image: Image.Image) -> npt.NDArray[Any]:

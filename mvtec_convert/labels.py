@@ -46,18 +46,16 @@ class LabelMap:
         """Class names by id."""
         return tuple(label.name for label in self.classes)
 
-    def class_id(self, sample: Sample) -> int:
-        """The class of the sample's regions, 0-based."""
-        return self.names.index(class_name(self.scheme, sample.category, sample.defect_type))
-
 
 def label_map(samples: Iterable[Sample], scheme: NameScheme = "defect") -> LabelMap:
-    """The label map of the defective samples among those given."""
+    """The label map of the defective samples among those given.
+
+    Where pixels name the defect, each name is in it, seen or not: ids are known before any mask is read, and do not
+    hang on what the masks of this selection show.
+    """
     members: dict[str, set[tuple[str, str]]] = {}
-    for sample in samples:
-        if not sample.is_good:
-            name = class_name(scheme, sample.category, sample.defect_type)
-            members.setdefault(name, set()).add((sample.category, sample.defect_type))
+    for member in {(sample.category, defect_type) for sample in samples for defect_type in sample.defect_types}:
+        members.setdefault(class_name(scheme, *member), set()).add(member)
     return LabelMap(
         scheme, tuple(Label(i, name, tuple(sorted(members[name]))) for i, name in enumerate(sorted(members)))
     )

@@ -29,7 +29,7 @@ from mvtec_convert.workers import in_order
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-_Content: TypeAlias = tuple[int, int, int, tuple[bytes, ...], tuple[float, ...]]
+_Content: TypeAlias = tuple[int, int, tuple[str, ...], tuple[bytes, ...], tuple[float, ...]]
 """An `Encoded` without its item: paths take longer to hand over from process to process than all the rest."""
 
 
@@ -75,6 +75,8 @@ def export(
         BadSourceError: files of the source that cannot be used; all of them are listed.
         OutputError: `out` cannot or must not be written.
     """
+    if good_is_a_class(target):
+        dataset = dataset.as_whole_images()
     if not takes_background(target):
         _refuse_background(options.plan.background, target)
         options = replace(options, plan=replace(options.plan, background="none"))
@@ -145,7 +147,7 @@ def _export(
         # Closed whatever happens: the workers must have stopped before what they write is put in place, or removed.
         with closing(_encoded(plan, target, folder, options, summary, progress)) as encoded:
             balanced = options.balance.method != "none"
-            target.write(folder, plan, _remembered(encoded, plan, target, train) if balanced else encoded)
+            target.write(folder, plan, _remembered(encoded, target, train) if balanced else encoded)
         if not any(split.regions.total() for split in summary.splits.values()):
             raise SelectionError(
                 f"no region of {options.regions.min_area} px or more is left", hint="choose a smaller --min-area"
@@ -178,7 +180,7 @@ def _encoded(
     def work(item: Item) -> _Content | Finding | None:
         try:
             image = annotate(item.sample, options.regions)
-            if item.class_id is not None and not image.regions:
+            if not item.sample.is_good and not image.regions:
                 return None
             encoded = target.encode(item, image, plan.labels)
             path = target.image_path(item)
@@ -186,7 +188,7 @@ def _encoded(
                 _place_image(item.sample.image, folder / path, options.images)
         except MaskError as error:
             return _finding(error, item.sample)
-        return encoded.width, encoded.height, encoded.regions, encoded.rows, encoded.ious
+        return encoded.width, encoded.height, encoded.defect_types, encoded.rows, encoded.ious
 
     bad: dict[str, Finding] = {}
     results = in_order(work, plan.items, options.jobs)
@@ -197,7 +199,7 @@ def _encoded(
             summary.left_out.append(item.sample.key)
         else:
             image = Encoded(item, *result)
-            _count(summary, plan, image)
+            _count(summary, image)
             yield image
         if progress is not None:
             progress(done, len(plan.items))
@@ -209,16 +211,13 @@ def _finding(error: MaskError, sample: Sample) -> Finding:
     return Finding(error.code, error.reason, str(error.path or sample.image), hint=error.hint)
 
 
-def _remembered(
-    encoded: Iterator[Encoded], plan: Plan, target: Format, train: list[tuple[Item, TrainImage]]
-) -> Iterator[Encoded]:
+def _remembered(encoded: Iterator[Encoded], target: Format, train: list[tuple[Item, TrainImage]]) -> Iterator[Encoded]:
     """The same images; what balancing needs of those in `train` is added to `train`."""
     for image in encoded:
         item = image.item
         if item.split == "train":
-            regions = {} if item.class_id is None else {plan.labels.names[item.class_id]: image.regions}
-            if item.class_id is None and good_is_a_class(target):
-                regions = {GOOD: 0}
+            is_of_class_good = item.sample.is_good and good_is_a_class(target)
+            regions = {GOOD: 0} if is_of_class_good else image.classes()
             train.append((item, TrainImage(_stem(item, target), regions)))
         yield image
 
@@ -260,13 +259,11 @@ def _has_no_end_marker(path: Path) -> bool:
         return file.read() != b"\xff\xd9"
 
 
-def _count(summary: Summary, plan: Plan, encoded: Encoded) -> None:
+def _count(summary: Summary, encoded: Encoded) -> None:
     split = summary.splits[encoded.item.split]
     split.images += 1
-    if encoded.item.class_id is None:
-        split.background += 1
-    else:
-        split.regions[plan.labels.names[encoded.item.class_id]] += encoded.regions
+    split.background += encoded.item.sample.is_good
+    split.regions += encoded.classes()
     if summary.fidelity is not None:
         summary.fidelity.add(encoded.item.name, encoded.ious)
 

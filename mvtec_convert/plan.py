@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
@@ -19,6 +19,9 @@ from mvtec_convert.labels import LabelMap, NameScheme, label_map
 from mvtec_convert.phrases import Phrases, load_phrases
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.export import ClassesFile
+
+if TYPE_CHECKING:
+    from mvtec_convert.regions import Region
 
 Background = Literal["all", "none"] | float
 
@@ -49,6 +52,21 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionClass:
+    """What regions of one defect type of one category are in an export.
+
+    Attributes:
+        id: class, 0-based.
+        name: what the class is called.
+        phrases: what to ask a model for ("hole in carpet"), then synonyms; at least one.
+    """
+
+    id: int
+    name: str
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image of an export.
 
@@ -57,18 +75,18 @@ class Item:
         sample: the image and its masks.
         name: file name without suffix, unique in the export, `<category>_<defect type>_<stem>`.
         split: where it goes.
-        class_id: class of its regions, 0-based; None for good images.
-        class_name: what that class is called; None for good images.
-        phrases: what to ask a model for ("hole in carpet"), then synonyms; empty for good images.
+        classes: what its regions may be, by their defect type; empty for good images.
     """
 
     id: int
     sample: Sample
     name: str
     split: SplitName
-    class_id: int | None
-    class_name: str | None
-    phrases: tuple[str, ...] = ()
+    classes: Mapping[str, RegionClass] = field(default_factory=dict)
+
+    def class_of(self, region: Region) -> RegionClass:
+        """What one of its regions is in this export."""
+        return self.classes[region.defect_type]
 
     @property
     def file_name(self) -> str:
@@ -115,19 +133,27 @@ def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
     split = _split(samples, options)
     kept = _with_background(samples, split, options)
     phrases = load_phrases(options.phrases)
+    known = _region_classes(labels, phrases)
     items = tuple(
-        Item(i, sample, name, split.assignments[sample.key], *_meaning(sample, labels, phrases))
+        Item(
+            i,
+            sample,
+            name,
+            split.assignments[sample.key],
+            {each: known[sample.category, each] for each in sample.defect_types},
+        )
         for i, (sample, name) in enumerate(zip(kept, _unique_names(kept), strict=True), start=1)
     )
     return Plan(items, labels, split, phrases)
 
 
-def _meaning(sample: Sample, labels: LabelMap, phrases: Phrases) -> tuple[int | None, str | None, tuple[str, ...]]:
-    """(class id, class name, phrases) of a sample's regions."""
-    if sample.is_good:
-        return None, None, ()
-    class_id = labels.class_id(sample)
-    return class_id, labels.names[class_id], phrases.of(sample.category, sample.defect_type)
+def _region_classes(labels: LabelMap, phrases: Phrases) -> dict[tuple[str, str], RegionClass]:
+    """By category and defect type."""
+    return {
+        member: RegionClass(label.id, label.name, phrases.of(*member))
+        for label in labels.classes
+        for member in label.members
+    }
 
 
 def _split(samples: Sequence[Sample], options: PlanOptions) -> splits.Split:

@@ -92,7 +92,7 @@ def deepest_point(region: Region) -> Point:
     The border of the image counts as edge.
     """
     padded = cv2.copyMakeBorder(region.crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = _squared_distance(padded)
+    depth = _squared_distance(np.asarray(padded, np.uint8))
     row, column = divmod(int(depth.argmax()), depth.shape[1])
     return region.x + column - 1, region.y + row - 1
 

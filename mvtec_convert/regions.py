@@ -7,8 +7,8 @@ bottom edges. Every other geometry (polygon, RLE, prompt) is derived from a regi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
+from mvtec_convert.pixel_names import layers, read_codes, unnamed
 
 if TYPE_CHECKING:
     from mvtec_convert.rle import Rle
@@ -39,12 +40,14 @@ class Region:
         crop: tight binary mask, shape (height, width), 0 or 1, uint8, C-contiguous; each of its four edges
             touches the region. The truth from which everything else follows.
         area: number of pixels.
+        defect_type: what the mask says it is, MVTec's name (`hole`); empty where no mask of a source dataset does.
     """
 
     x: int
     y: int
     crop: BinaryMask
     area: int
+    defect_type: str = ""
 
     @property
     def width(self) -> int:
@@ -113,14 +116,19 @@ class AnnotatedImage:
         width: image width, px.
         height: image height, px.
         regions: sorted by top edge, then left edge; empty for good images.
-        is_complete: whether the regions are all of the masks; False where `min_area` left some out.
+        incomplete: defect types of which `min_area` left regions out, sorted.
     """
 
     sample: Sample
     width: int
     height: int
     regions: tuple[Region, ...]
-    is_complete: bool = True
+    incomplete: tuple[str, ...] = ()
+
+    @property
+    def defect_types(self) -> tuple[str, ...]:
+        """Of each region."""
+        return tuple(region.defect_type for region in self.regions)
 
     def mask(self) -> BinaryMask:
         """All regions together, shape (height, width)."""
@@ -160,24 +168,53 @@ def annotate(sample: Sample, options: RegionOptions = RegionOptions()) -> Annota
 
 def read_regions(
     sample: Sample, width: int, height: int, options: RegionOptions = RegionOptions()
-) -> tuple[tuple[Region, ...], bool]:
-    """The regions of a sample whose image has this size, px, and whether they are complete; see `AnnotatedImage`.
+) -> tuple[tuple[Region, ...], tuple[str, ...]]:
+    """The regions of a sample whose image has this size, px, and what they lack; see `AnnotatedImage`.
+
+    Where pixels name the defect, those of each value are cut by themselves: regions of two values never become one,
+    wherever they touch and however they are merged.
 
     Raises:
-        MaskError: see `annotate`.
+        MaskError: see `annotate`; or a pixel has no name.
     """
     if sample.is_good:
-        return (), True
-    masks = [_read_drawn(path, options.threshold) for path in sample.masks]
+        return (), ()
+    found: list[Region] = []
+    incomplete: set[str] = set()
+    is_empty = True
+    for defect_type, mask in _layers(sample, width, height, options.threshold):
+        regions = find_regions(mask, options)
+        is_empty = is_empty and not regions and not mask.any()
+        if options.min_area > 1 and sum(region.area for region in regions) < cv2.countNonZero(mask):
+            incomplete.add(defect_type)
+        found += (replace(region, defect_type=defect_type) for region in regions)
+    if is_empty:
+        raise no_defect(sample.masks[0], options.threshold)
+    if sample.pixel_names is not None:
+        found.sort(key=_place)
+    return tuple(found), tuple(sorted(incomplete))
+
+
+def _layers(sample: Sample, width: int, height: int, threshold: int) -> Iterable[tuple[str, BinaryMask]]:
+    """(defect type, mask): of each value where pixels name the defect, else one; all files laid over each other."""
+    names = sample.pixel_names
+    if names is None:
+        masks = [_read_drawn(path, threshold) for path in sample.masks]
+        _refuse_sizes(sample, masks, width, height)
+        return [(sample.defect_type, reduce(np.maximum, masks))]
+    files = [read_codes(path, names) for path in sample.masks]
+    _refuse_sizes(sample, files, width, height)
+    for path, codes in zip(sample.masks, files, strict=True):
+        finding = unnamed(path, codes, names)
+        if finding is not None and finding.severity == "error":
+            raise MaskError(finding.message, code=finding.code, path=path, hint=finding.hint)
+    return layers(files, names)
+
+
+def _refuse_sizes(sample: Sample, masks: Sequence[npt.NDArray[Any]], width: int, height: int) -> None:
     for path, mask in zip(sample.masks, masks, strict=True):
         if mask.shape != (height, width):
             raise other_size(path, (mask.shape[1], mask.shape[0]), (width, height))
-    union = reduce(np.maximum, masks)
-    regions = find_regions(union, options)
-    if not regions and not union.any():
-        raise no_defect(sample.masks[0], options.threshold)
-    is_complete = options.min_area <= 1 or sum(region.area for region in regions) == cv2.countNonZero(union)
-    return regions, is_complete
 
 
 def _read_drawn(path: Path, threshold: int) -> BinaryMask:
@@ -225,8 +262,15 @@ def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> 
         if options.merge_distance > 0:
             regions = _merge_near(regions, options.merge_distance)
     kept = [region for region in regions if region.area >= options.min_area]
-    # The last key only matters where two regions share a box; it makes the order independent of OpenCV's labelling.
-    return tuple(sorted(kept, key=lambda r: (r.y, r.x, r.height, r.width, r.crop.tobytes())))
+    return tuple(sorted(kept, key=_place))
+
+
+def _place(region: Region) -> tuple[int, int, int, int, bytes, str]:
+    """What regions are sorted by.
+
+    The last two only matter where two regions share a box; they make the order independent of OpenCV's labelling.
+    """
+    return region.y, region.x, region.height, region.width, region.crop.tobytes(), region.defect_type
 
 
 def _extent(mask: BinaryMask) -> tuple[int, int, int, int]:

@@ -72,13 +72,14 @@ def encode(item: Item, image: AnnotatedImage, prompts: PromptOptions, names: Map
     document = orjson.dumps({"image": header, "annotations": annotations}, option=orjson.OPT_INDENT_2)
     read = [_read_back(annotation["segmentation"]) for annotation in orjson.loads(document)["annotations"]]
     ious = (intersection_over_union(mask, truth) for mask, truth in zip(read, truths, strict=True))
-    return Encoded(item, image.width, image.height, len(image.regions), (document,), tuple(ious))
+    return Encoded(item, image.width, image.height, image.defect_types, (document,), tuple(ious))
 
 
 def _annotation(
     number: int, region: Region, rle: Rle, occupied: BinaryMask, item: Item, prompts: PromptOptions
 ) -> dict[str, Any]:
     height, width = occupied.shape
+    meaning = item.class_of(region)
     prompt = draw_prompts(region, occupied, prompts, f"{item.sample.key}#{number}")
     return {
         "id": number,
@@ -89,9 +90,9 @@ def _annotation(
         "stability_score": 1.0,
         "crop_box": [0, 0, width, height],
         "point_coords": prompt.points[:1],
-        "class_id": item.class_id,
-        "class_name": item.class_name,
-        "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": item.phrases[0]},
+        "class_id": meaning.id,
+        "class_name": meaning.name,
+        "prompts": {"box": prompt.box, "points": prompt.points, "labels": prompt.labels, "text": meaning.phrases[0]},
     }
 
 

@@ -12,7 +12,7 @@ out images without an annotation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import Region
+from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import DataYaml
 from mvtec_convert.schemas.yolo_world import ClassTexts, GroundingAnnotation, GroundingImage
@@ -41,6 +41,8 @@ DATA_FILE = "data_world.yaml"
 FOLDER = "world"
 TEXTS_FILE = f"{FOLDER}/class_texts.json"
 GROUNDING = "grounding_"
+BETWEEN = ". "
+"""Between the phrases of a caption."""
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -53,7 +55,7 @@ def refuse(plan: Plan) -> None:
         SelectionError: a split without a defective image, or a phrase that stands for two classes.
     """
     for split in plan.split_names:
-        if all(item.class_id is None for item in plan.items if item.split == split):
+        if all(item.sample.is_good for item in plan.items if item.split == split):
             raise SelectionError(
                 f"YOLO-World cannot start on a split without a box, and {split} has good images only",
                 hint="use --split supervised, with more images or other --ratios",
@@ -74,23 +76,42 @@ def class_texts(plan: Plan) -> list[list[str]]:
     return [list(plan.phrases.of_class(label)) for label in plan.labels.classes]
 
 
-def annotation(item: Item, region: Region, points: npt.NDArray[np.float64]) -> bytes:
-    """A region as JSON, without its ids.
+def grounding_rows(item: Item, image: AnnotatedImage, outlines: Sequence[npt.NDArray[np.float64]]) -> tuple[bytes, ...]:
+    """The caption, then each region as JSON without its ids.
 
     Args:
-        item: the image.
-        region: what is annotated.
-        points: its outline as Ultralytics shall fill it, px, shape (points, 2).
+        item: which image.
+        image: with its regions.
+        outlines: of each region, as Ultralytics shall fill it, px, shape (points, 2).
     """
-    record = {
-        "category_id": (item.class_id or 0) + 1,
-        "bbox": region.bbox,
-        "area": region.area,
-        "iscrowd": 0,
-        "segmentation": [points.round(4).ravel().tolist()],
-        "tokens_positive": [[0, len(_caption(item))]],
-    }
-    return orjson.dumps(record)
+    caption, spans = _caption(item, image)
+    records = (
+        {
+            "category_id": item.class_of(region).id + 1,
+            "bbox": region.bbox,
+            "area": region.area,
+            "iscrowd": 0,
+            "segmentation": [points.round(4).ravel().tolist()],
+            "tokens_positive": [spans[region.defect_type]],
+        }
+        for region, points in zip(image.regions, outlines, strict=True)
+    )
+    return (caption.encode(), *map(orjson.dumps, records))
+
+
+def _caption(item: Item, image: AnnotatedImage) -> tuple[str, dict[str, list[int]]]:
+    """What is said of an image: the phrase of each defect type that it shows, joined as in GLIP's captions.
+
+    Returns:
+        The caption, empty for a good image, and for each defect type where its phrase starts and ends in it.
+    """
+    caption, spans = "", {}
+    for defect_type in sorted(set(image.defect_types)):
+        caption += BETWEEN if caption else ""
+        start = len(caption)
+        caption += item.classes[defect_type].phrases[0]
+        spans[defect_type] = [start, len(caption)]
+    return caption, spans
 
 
 def save_yaml(document: dict[str, Any], path: Path) -> None:
@@ -115,15 +136,11 @@ class WorldWriter(ExitStack):
             for split in plan.split_names
         }
 
-    def add(self, image: Encoded, annotations: Iterable[bytes]) -> None:
-        """Append an image and its annotations, which lack their ids."""
+    def add(self, image: Encoded, rows: Sequence[bytes]) -> None:
+        """Append an image, of which `rows` say what `grounding_rows` gave."""
+        caption, *records = rows
         record = {"file_name": image.item.file_name, "width": image.width, "height": image.height}
-        self._files[image.item.split].add({**record, "caption": _caption(image.item)}, annotations)
-
-
-def _caption(item: Item) -> str:
-    """What is said of an image: the phrase of its defect, and nothing of a good one."""
-    return item.phrases[0] if item.phrases else ""
+        self._files[image.item.split].add({**record, "caption": caption.decode()}, records)
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ IMAGE = "image"
 BLACK: tuple[tuple[Box, int], ...] = ()
 WHITE: tuple[tuple[Box, int], ...] = (((4, 2, 5, 6), 255),)
 
-Content = str | tuple[tuple[Box, int], ...]
-"""`IMAGE`; or the rectangles of a mask and their values; or the text of any other file."""
+Content = str | tuple[tuple[Box, int | tuple[int, int, int]], ...]
+"""`IMAGE`; or the rectangles of a mask and their values or colours; or the text of any other file."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def encoded(content: Content, suffix: str) -> bytes:
     if content == IMAGE:
         picture = Image.new("RGB", SIZE, (90, 120, 60))
     else:
-        pixels = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+        is_coloured = any(isinstance(value, tuple) for _, value in content)
+        pixels = np.zeros((SIZE[1], SIZE[0], 3) if is_coloured else (SIZE[1], SIZE[0]), np.uint8)
         for (x, y, width, height), value in content:
             pixels[y : y + height, x : x + width] = value
         picture = Image.fromarray(pixels)
@@ -294,6 +295,46 @@ OWN = drawn(
     },
 )  # fmt: skip
 
+OWN_VALUES = drawn(
+    {
+        "own_values/photos/a.jpg": good("own_values", "train", "photos/a.jpg"),
+        "own_values/photos/b.jpg": Expected(
+            "own_values", "defect", "train", "photos/b.jpg", ("drawn/b.png",),
+            ((1, 1, 6, 6, "scratch"), (4, 1, 3, 3, "dent")),
+        ),
+        "own_values/photos/c.jpg": Expected(
+            "own_values", "defect", "train", "photos/c.jpg", ("drawn/c.png",), ((4, 2, 5, 6, "dent"),)
+        ),
+    },
+    {
+        "mvtec-convert.toml": 'category = "own_values"\nimages = "photos/*.jpg"\nmasks = "drawn/{stem}.png"\n'
+        'good_when_no_mask = true\n[values]\n1 = "scratch"\n2 = "dent"\n3 = "hole"\n',
+        # The last touches the first at a corner only, and so they are one; the second lies between them.
+        "drawn/b.png": (((1, 1, 3, 3), 1), ((4, 1, 3, 3), 2), ((4, 4, 3, 3), 1)),
+        "drawn/c.png": (((4, 2, 5, 6), 2),),
+    },
+    classes=("dent", "hole", "scratch"),
+)  # fmt: skip
+
+OWN_COLOURS = drawn(
+    {
+        "own_colours/photos/a.jpg": good("own_colours", "train", "photos/a.jpg"),
+        "own_colours/photos/b.jpg": Expected(
+            "own_colours", "defect", "train", "photos/b.jpg", ("drawn/b.png",),
+            ((2, 2, 4, 4, "scratch"), (6, 2, 2, 4, "dent")),
+        ),
+        "own_colours/photos/c.jpg": Expected(
+            "own_colours", "defect", "train", "photos/c.jpg", ("drawn/c.png",), ((4, 2, 5, 6, "dent"),)
+        ),
+    },
+    {
+        "mvtec-convert.toml": 'category = "own_colours"\nimages = "photos/*.jpg"\nmasks = "drawn/{stem}.png"\n'
+        'good_when_no_mask = true\n[colors]\n"#ff0000" = "scratch"\n"0,255,0" = "dent"\n',
+        "drawn/b.png": (((2, 2, 4, 4), (255, 0, 0)), ((6, 2, 2, 4), (0, 255, 0))),
+        "drawn/c.png": (((4, 2, 5, 6), (0, 255, 0)),),
+    },
+)  # fmt: skip
+
 TREES: Mapping[str, tuple[Drawn, ...]] = {
     "btad": (BTAD,),
     "kolektor": (KOLEKTOR, KOLEKTOR_2),
@@ -302,7 +343,7 @@ TREES: Mapping[str, tuple[Drawn, ...]] = {
     "mvtec_ad": (MVTEC_AD,),
     "mvtec_ad_2": (MVTEC_AD_2,),
     "mvtec_loco": (MVTEC_LOCO,),
-    "own": (OWN,),
+    "own": (OWN, OWN_VALUES, OWN_COLOURS),
     "visa": (VISA, VISA_PACKED),
 }
 CASES = [(name, tree) for name, trees in TREES.items() for tree in trees]

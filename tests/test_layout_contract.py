@@ -13,6 +13,7 @@ import pytest
 import mvtec_convert as mc
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.layouts import layouts, load, recognised
+from mvtec_convert.regions import annotate
 from tests.layout_contract import CASES, IDS, IMAGE, TREES, WHITE, Drawn, Expected, encoded, folders_of
 
 JUNK = {".DS_Store": "junk", "Thumbs.db": "junk", "notes.txt": "junk", "._000.png": "junk", "__MACOSX/._1.png": "junk"}
@@ -70,6 +71,13 @@ def test_it_is_recognised_and_read(name: str, tree: Drawn, tmp_path: Path) -> No
     assert codes(dataset) == sorted(tree.warnings)
     assert dataset.errors == ()
     assert all(sample.image.is_file() and all(mask.is_file() for mask in sample.masks) for sample in dataset)
+
+
+@every_layout
+def test_its_regions_are_called_after_their_pixels(name: str, tree: Drawn, tmp_path: Path) -> None:
+    for sample in load(tree.write(tmp_path)):
+        found = sorted((*region.bbox, region.defect_type) for region in annotate(sample).regions)
+        assert found == sorted(tree.expected[sample.key].regions)
 
 
 @every_layout

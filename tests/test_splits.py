@@ -462,10 +462,11 @@ def test_every_defective_image_has_the_class_of_its_name_and_good_ones_have_none
     plan = plan_of(samples(SMALL), PlanOptions(names=scheme))
     for item in plan.items:
         if item.sample.is_good:
-            assert item.class_id is None
+            assert item.classes == {}
         else:
-            assert item.class_id is not None
-            label = plan.labels.classes[item.class_id]
+            (meaning,) = item.classes.values()
+            label = plan.labels.classes[meaning.id]
+            assert meaning.name == label.name
             assert (item.sample.category, item.sample.defect_type) in label.members
 
 

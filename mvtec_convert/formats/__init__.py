@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Encoded:
         item: which image.
         width: px.
         height: px.
-        regions: how many regions the image has.
+        defect_types: of each region; of one for the image as a whole, where the format has no geometry.
         rows: what goes into the format's files, one for each region, or one for the image; the format knows.
         ious: for each region, the IoU of what the format's reader makes of it with the region itself;
             1.0 means exactly the same pixels (or, for boxes, the same pixel edges). Empty where the format has no
@@ -42,9 +43,18 @@ class Encoded:
     item: Item
     width: int
     height: int
-    regions: int
+    defect_types: tuple[str, ...]
     rows: tuple[bytes, ...]
     ious: tuple[float, ...]
+
+    @property
+    def regions(self) -> int:
+        """How many regions the image has."""
+        return len(self.defect_types)
+
+    def classes(self) -> Counter[str]:
+        """Number of regions by class name."""
+        return Counter(self.item.classes[defect_type].name for defect_type in self.defect_types)
 
 
 class Format(Protocol):
@@ -162,7 +172,7 @@ class SimpleFormat:
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The image's rows."""
         rows = tuple(row.encode() for row in self.rows(item, image, labels))
-        return Encoded(item, image.width, image.height, len(image.regions), rows, ())
+        return Encoded(item, image.width, image.height, image.defect_types, rows, ())
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """Write everything but the images. `encoded` comes in the plan's order, lazily; keep none of it."""

@@ -58,7 +58,8 @@ class Classify:
 
     def image_path(self, item: Item) -> str:
         """`<split>/<class>/<name>.<suffix>`."""
-        return f"{item.split}/{item.class_name or GOOD}/{item.file_name}"
+        name = GOOD if item.sample.is_good else item.classes[item.sample.defect_type].name
+        return f"{item.split}/{name}/{item.file_name}"
 
     def refuse(self, plan: Plan) -> None:
         """Trainers want train and one more split, and class names that can be folders."""
@@ -79,12 +80,12 @@ class Classify:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """Nothing but the image; one with a defect counts as one region, that of its class."""
-        return Encoded(item, image.width, image.height, 0 if item.class_id is None else 1, (), ())
+        return Encoded(item, image.width, image.height, tuple(item.classes), (), ())
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """A folder for each split and class."""
         classes = list(plan.labels.names)
-        if any(item.class_id is None for item in plan.items):
+        if any(item.sample.is_good for item in plan.items):
             classes.append(GOOD)
         for split in plan.split_names:
             for name in classes:

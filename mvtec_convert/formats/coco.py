@@ -76,9 +76,8 @@ class Coco:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """One annotation a region, without its ids: these follow from what comes before."""
-        category_id = (item.class_id or 0) + self.first_id
-        rows = coco_file.instances(image, category_id, self.segmentation, self.simplify)
-        return Encoded(item, image.width, image.height, len(rows), rows, coco_file.fidelity(rows, image))
+        rows = coco_file.instances(item, image, self.first_id, self.segmentation, self.simplify)
+        return Encoded(item, image.width, image.height, image.defect_types, rows, coco_file.fidelity(rows, image))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""

@@ -98,7 +98,8 @@ class MedSam:
         pixels = np.bincount(ids.ravel(), minlength=len(image.regions) + 1)
         record = orjson.dumps(_record(item, image, pixels))
         rows = (record, _square(item.sample.image).tobytes(), zlib.compress(_npy(ids), 1))
-        return Encoded(item, image.width, image.height, len(image.regions), rows, _ious(own, _resized(ids, own.shape)))
+        ious = _ious(image, _resized(ids, own.shape))
+        return Encoded(item, image.width, image.height, image.defect_types, rows, ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """The arrays, and one file of records a split."""
@@ -178,8 +179,8 @@ def _record(item: Item, image: AnnotatedImage, pixels: Array) -> dict[str, Any]:
     regions = [
         {
             "id": number,
-            "class_id": item.class_id,
-            "class_name": item.class_name,
+            "class_id": item.class_of(region).id,
+            "class_name": item.class_of(region).name,
             "area": region.area,
             "pixels": int(pixels[number]),
         }
@@ -189,9 +190,12 @@ def _record(item: Item, image: AnnotatedImage, pixels: Array) -> dict[str, Any]:
 
 
 def _ids(image: AnnotatedImage) -> Array:
-    """The regions, numbered from 1 in their order, shape (height, width), in the smallest dtype that holds them."""
+    """The regions, numbered from 1 in their order, shape (height, width), in the smallest dtype that holds them.
+
+    A pixel has one id: where masks of different defects cover one another, the smaller region is on top.
+    """
     ids = np.zeros((image.height, image.width), np.min_scalar_type(len(image.regions)))
-    for number, region in enumerate(image.regions, start=1):
+    for number, region in sorted(enumerate(image.regions, start=1), key=lambda pair: -pair[1].area):
         window = ids[region.y : region.y + region.height, region.x : region.x + region.width]
         window[region.crop > 0] = number
     return ids
@@ -220,12 +224,15 @@ def _sampled(new: int, old: int) -> Array:
     return np.asarray((2 * np.arange(new) + 1) * old // (2 * new))
 
 
-def _ious(own: Array, back: Array) -> tuple[float, ...]:
-    """The IoU of each id in two arrays of one shape."""
-    count = int(own.max()) + 1
-    areas = np.bincount(own.ravel(), minlength=count) + np.bincount(back.ravel(), minlength=count)
-    both = np.bincount(own[own == back], minlength=count)
-    return tuple((both[1:] / (areas - both)[1:]).tolist())
+def _ious(image: AnnotatedImage, back: Array) -> tuple[float, ...]:
+    """The IoU of each region with what has its id in an array of the image's shape."""
+    pixels = np.bincount(back.ravel(), minlength=len(image.regions) + 1).tolist()
+    ious = []
+    for number, region in enumerate(image.regions, start=1):
+        window = back[region.y : region.y + region.height, region.x : region.x + region.width]
+        both = int(np.count_nonzero((window == number) & (region.crop > 0)))
+        ious.append(both / (region.area + pixels[number] - both))
+    return tuple(ious)
 
 
 def _square(path: Path) -> Array:

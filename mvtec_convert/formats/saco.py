@@ -7,9 +7,10 @@ One row of `images` is one question, an image and a phrase (`text_input`), numbe
 annotations is a negative: the phrase means nothing on that image. Boxes (`x, y, width, height`) and `area`, the number
 of mask pixels, are shares of the image's; masks are compressed RLE in px. `category_id` is always 1.
 
-A defective image is asked for its own defect, and as negatives for the other defects of its category; a good one for
-all of them. MVTec AD's `combined` shows several defects at once: such an image has no negatives, and its phrase is
-asked as a negative of good images alone. A row whose regions `--min-area` made fewer is not exhaustive.
+A defective image is asked for the defects that it shows, and as negatives for the others of its category; a good one
+for all of them. MVTec AD's `combined` shows several defects at once, and does not say where which is: an image with
+such a region has no negatives, and its phrase is asked as a negative of good images alone. A row whose regions
+`--min-area` made fewer is not exhaustive.
 
 Sources, in github.com/facebookresearch/sam3: scripts/eval/gold/README.md, "Annotation format"; the loader
 `SAM3_EVAL_API_FROM_JSON_NP` in sam3/train/data/coco_json_loaders.py, which reads the rows but no annotation, so that it
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,10 +84,11 @@ class SaCo:
         """SA-Co holds any plan."""
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
-        """Whether all regions are there, 1 or 0; then an annotation a region, without ids, which the writer adds."""
+        """The defect types of which regions are lacking; then an annotation a region, without ids."""
         rows = tuple(orjson.dumps(_annotation(region, image)) for region in image.regions)
         ious = coco_file.fidelity(rows, image)
-        return Encoded(item, image.width, image.height, len(rows), (b"%d" % image.is_complete, *rows), ious)
+        rows = (orjson.dumps(image.incomplete), *rows)
+        return Encoded(item, image.width, image.height, image.defect_types, rows, ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""
@@ -97,10 +99,12 @@ class SaCo:
                 for split in plan.split_names
             }
             for image in encoded:
-                is_complete, *annotations = image.rows
-                for phrase in questions.of(image.item):
-                    is_positive = phrase in image.item.phrases[:1]
-                    exhaustive = int(is_complete) if is_positive else 1
+                lacking, *annotations = image.rows
+                answers = _answers(image, annotations)
+                incomplete = set(orjson.loads(lacking))
+                doubtful = {image.item.classes[defect_type].phrases[0] for defect_type in incomplete}
+                for phrase in questions.of(image.item, {*image.defect_types, *incomplete}):
+                    exhaustive = int(phrase not in doubtful)
                     record = {
                         "file_name": _file_name(image.item),
                         "text_input": phrase,
@@ -110,7 +114,7 @@ class SaCo:
                         "is_instance_exhaustive": exhaustive,
                         "is_pixel_exhaustive": exhaustive,
                     }
-                    files[image.item.split].add(record, annotations if is_positive else ())
+                    files[image.item.split].add(record, answers.get(phrase, ()))
 
     def next_step(self, out: Path) -> str:
         """The evaluator of SAM 3's repository; it takes any model's predictions in COCO's results format."""
@@ -158,21 +162,29 @@ class _Questions:
         """The same for the same phrase in the whole export."""
         return self._numbers[phrase]
 
-    def of(self, item: Item) -> list[str]:
-        """All phrases of the category that have an answer; of all categories where it has none of its own."""
-        category, defect = item.sample.category, item.sample.defect_type
-        if item.class_id is None:
-            own = [phrase for member, phrase in self._phrases.items() if member[0] == category]
-            return list(dict.fromkeys(own or self._phrases.values()))
-        if defect in SEVERAL_DEFECTS:
-            return [item.phrases[0]]
-        return list(
-            dict.fromkeys(
-                phrase
-                for (other, other_defect), phrase in self._phrases.items()
-                if other == category and (other_defect not in SEVERAL_DEFECTS or phrase == item.phrases[0])
-            )
-        )
+    def of(self, item: Item, shown: Set[str]) -> list[str]:
+        """All phrases of the category that have an answer; of all categories where it has none of its own.
+
+        Args:
+            item: the image.
+            shown: the defect types on it.
+        """
+        own = {
+            defect: phrase for (category, defect), phrase in self._phrases.items() if category == item.sample.category
+        }
+        if item.sample.is_good:
+            return list(dict.fromkeys((own or self._phrases).values()))
+        absent = set() if shown & SEVERAL_DEFECTS else own.keys() - SEVERAL_DEFECTS
+        asked = {own[defect] for defect in shown | absent}
+        return [phrase for phrase in dict.fromkeys(own.values()) if phrase in asked]
+
+
+def _answers(image: Encoded, annotations: Sequence[bytes]) -> dict[str, list[bytes]]:
+    """The annotations of an image by the phrase that asks for them."""
+    answers: dict[str, list[bytes]] = {}
+    for defect_type, annotation in zip(image.defect_types, annotations, strict=True):
+        answers.setdefault(image.item.classes[defect_type].phrases[0], []).append(annotation)
+    return answers
 
 
 def _file_name(item: Item) -> str:

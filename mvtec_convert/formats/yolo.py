@@ -103,16 +103,16 @@ class Yolo:
             world_files.refuse(plan)
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
-        """One row a region; for YOLO-World, then as many annotations."""
+        """One row a region; for YOLO-World, then the caption and as many annotations."""
         size = np.array([image.width, image.height], np.float64)
         coordinates = [self._coordinates(region, image) / size for region in image.regions]
-        rows = tuple(f"{item.class_id} {_numbers(values)}".encode() for values in coordinates)
+        ids = [item.class_of(region).id for region in image.regions]
+        rows = tuple(f"{i} {_numbers(values)}".encode() for i, values in zip(ids, coordinates, strict=True))
         ious = tuple(self._read_back(rows, image))
         if self.world:
             outlines = [_label_points(pixel_ring(region), region, image) for region in image.regions]
-            pairs = zip(image.regions, outlines, strict=True)
-            rows += tuple(world_files.annotation(item, region, points) for region, points in pairs)
-        return Encoded(item, image.width, image.height, len(image.regions), rows, ious)
+            rows += world_files.grounding_rows(item, image, outlines)
+        return Encoded(item, image.width, image.height, image.defect_types, rows, ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """data.yaml, then label files."""

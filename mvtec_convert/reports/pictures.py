@@ -93,13 +93,13 @@ class Picture:
 
 
 def labelled(sample: Sample, options: RegionOptions) -> LabelledImage:
-    """A sample of a source dataset in the form that exports are read in: its defect type is the class of each region.
+    """A sample of a source dataset in the form that exports are read in: a defect type is the class of its regions.
 
     Raises:
         MaskError: see `regions.annotate`.
     """
     image = annotate(sample, options)
-    objects = tuple(LabelledObject(sample.defect_type, _box(region), region) for region in image.regions)
+    objects = tuple(LabelledObject(region.defect_type, _box(region), region) for region in image.regions)
     return LabelledImage(
         image=sample.image,
         key=sample.key,
@@ -108,7 +108,8 @@ def labelled(sample: Sample, options: RegionOptions) -> LabelledImage:
         width=image.width,
         height=image.height,
         objects=objects,
-        classes=(sample.defect_type,),
+        # Where pixels name the defects, those are what the image shows.
+        classes=() if sample.pixel_names and objects else (sample.defect_type,),
     )
 
 

@@ -56,7 +56,7 @@ def of_export(found: ExportStatistics, options: ReportOptions) -> dict[str, Any]
 
 def _category(category: CategoryStatistics, options: ReportOptions) -> dict[str, Any]:
     types = {
-        name: _class(found, options) | {split: category.folders.get(f"{split}/{name}", 0) for split in SPLIT_NAMES}
+        name: _class(found, options) | {split: category.images_of(name, split) for split in SPLIT_NAMES}
         for name, found in category.defect_types.items()
     }
     return {

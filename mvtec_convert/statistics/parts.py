@@ -161,16 +161,24 @@ class Tally:
         self._regions_of_class: defaultdict[str, list[int]] = defaultdict(list)
         self._measures: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
-    def add(self, kind: ImageKind | None, objects: Mapping[str, Sequence[Measured]], *, readable: bool = True) -> None:
+    def add(
+        self,
+        kind: ImageKind | None,
+        objects: Mapping[str, Sequence[Measured]],
+        *,
+        is_good: bool | None = None,
+        readable: bool = True,
+    ) -> None:
         """Count one image.
 
         Args:
             kind: its size and channels; None where they are unknown.
             objects: its regions by class; a class that only the image as a whole has comes without any.
+            is_good: whether nothing is wrong with it; None: where it has no class.
             readable: whether the regions could be read; where not, the image still counts.
         """
         self.images += 1
-        self.good += not objects
+        self.good += not objects if is_good is None else is_good
         self._shown.update(objects.keys())
         if kind is not None:
             self._kinds[kind] += 1

@@ -110,7 +110,7 @@ def _source_distribution(categories: Sequence[CategoryStatistics]) -> Table:
     for category in categories:
         all_of = {split: category.splits[split] for split in splits}
         for name in (GOOD, *category.defect_types):
-            counts = {split: category.folders.get(f"{split}/{name}", 0) for split in splits}
+            counts = {split: category.images_of(name, split) for split in splits}
             rows.append((category.name, name, *_counts_and_shares(counts, all_of)))
         rows.append((category.name, "all", *_counts_and_shares(all_of, all_of)))
     if len(categories) > 1:

@@ -29,11 +29,14 @@ class CategoryStatistics:
     Attributes:
         part: its images, and each defect type with its regions.
         folders: number of images by folder, `train/good`, `test/hole`.
+        shown: number of images that show a defect type, by split, `test/hole`. One with two of them counts for both;
+            where every pixel shows what the folder says, the same as `folders`.
         differences: what is missing or extra against the published MVTec AD; None where it has no such category.
     """
 
     part: Part
     folders: Mapping[str, int]
+    shown: Mapping[str, int]
     differences: list[str] | None
 
     @property
@@ -88,6 +91,10 @@ class CategoryStatistics:
     def defect_types(self) -> dict[str, ClassStatistics]:
         """By name, sorted; `good` is none of them."""
         return {found.name: found for found in self.part.classes}
+
+    def images_of(self, name: str, split: str) -> int:
+        """Images of the dataset's own split that show a defect type, or are `good`."""
+        return (self.folders if name == GOOD else self.shown).get(f"{split}/{name}", 0)
 
     @property
     def completeness(self) -> str:
@@ -165,17 +172,31 @@ def stats(
     """
     tallies = {name: Tally() for name in dataset.categories}
     folders: dict[str, Counter[str]] = {name: Counter() for name in dataset.categories}
+    shown: dict[str, Counter[str]] = {name: Counter() for name in dataset.categories}
     findings = list(dataset.findings)
     looks = in_order(partial(_look, options=regions), dataset.samples, jobs)
     for done, (sample, look) in enumerate(zip(dataset, looks, strict=True), start=1):
         if look.finding is not None:
             findings.append(look.finding)
-        tallies[sample.category].add(look.kind, look.measured, readable=look.finding is None)
+        tallies[sample.category].add(look.kind, look.measured, is_good=sample.is_good, readable=look.finding is None)
         folders[sample.category][f"{sample.split}/{sample.defect_type}"] += 1
+        shown[sample.category].update(f"{sample.split}/{name}" for name in look.measured)
         if progress is not None:
             progress(done, len(dataset))
-    categories = tuple(_category(tally.part(name, tally.names()), folders[name]) for name, tally in tallies.items())
+    declared = _declared(dataset)
+    categories = tuple(
+        _category(tally.part(name, sorted(declared[name])), folders[name], shown[name])
+        for name, tally in tallies.items()
+    )
     return Statistics(str(dataset.root), dataset.layout, categories, tuple(findings))
+
+
+def _declared(dataset: Dataset) -> dict[str, set[str]]:
+    """The defect types of each category, those that pixels could name but none does too, as in an export."""
+    names: dict[str, set[str]] = {name: set() for name in dataset.categories}
+    for sample in dataset:
+        names[sample.category].update(sample.defect_types)
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +223,16 @@ def _look(sample: Sample, options: RegionOptions) -> _Look:
     except MaskError as error:
         path = error.path or str(sample.image)
         finding = Finding(error.code, error.reason, path, hint=error.hint)
-        return _Look(kind, {} if sample.is_good else {sample.defect_type: ()}, finding)
-    if sample.is_good:
-        return _Look(kind, {})
-    return _Look(kind, {sample.defect_type: [measure(region, header.width, header.height) for region in found]})
+        # What the pixels name is not known then.
+        return _Look(kind, dict.fromkeys(sample.defect_types if sample.pixel_names is None else (), ()), finding)
+    measured: dict[str, list[Measured]] = {} if sample.pixel_names else {name: [] for name in sample.defect_types}
+    for region in found:
+        measured.setdefault(region.defect_type, []).append(measure(region, header.width, header.height))
+    return _Look(kind, measured)
 
 
-def _category(part: Part, folders: Counter[str]) -> CategoryStatistics:
+def _category(part: Part, folders: Counter[str], shown: Counter[str]) -> CategoryStatistics:
     regions = {found.name: found.regions for found in part.classes}
     channels = {kind.channels for kind in part.kinds if kind.channels}
     told = differences(part.name, folders, regions, part.image_sizes, channels)
-    return CategoryStatistics(part, folders, told)
+    return CategoryStatistics(part, folders, shown, told)

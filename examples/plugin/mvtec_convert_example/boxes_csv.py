@@ -25,7 +25,7 @@ class BoxesCsv(SimpleFormat):
     def rows(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Iterator[str]:
         """split, image, class, x0, y0, x1, y1; px."""
         for region in image.regions:
-            yield ",".join(map(str, (item.split, item.file_name, item.class_name, *region.xyxy))) + "\n"
+            yield ",".join(map(str, (item.split, item.file_name, item.class_of(region).name, *region.xyxy))) + "\n"
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file for all splits."""
