@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -19,6 +19,7 @@ from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.images import MOST_BYTES, image_size, read_mask
 from mvtec_convert.jsonio import RecordLines, lines_of_records, parse_lines, read_bytes
+from mvtec_convert.opening import leads_out as leads_out
 from mvtec_convert.opening import open_file
 from mvtec_convert.schemas import problems
 
@@ -255,17 +256,6 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def leads_out(name: str) -> bool:
-    """Whether a file name that a dataset gives is absolute, or goes up; on any system."""
-    if not any(sign in name for sign in "/\\:"):
-        return name == ".."  # a bare name; pathlib would take its time to say the same
-    return (
-        PurePosixPath(name).is_absolute()
-        or bool(PureWindowsPath(name).drive)
-        or ".." in name.replace("\\", "/").split("/")
-    )
 
 
 def below(folder: Path, path: Path) -> Path | None:

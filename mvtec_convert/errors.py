@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from mvtec_convert.findings import Finding
@@ -144,6 +145,11 @@ def size_in_words(size: float) -> str:
             return f"{size:.0f} {unit}" if unit in {"bytes", "kB"} else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def is_name(text: object) -> TypeGuard[str]:
+    """Whether what a file says can name a class or a category, and so the folder of one: a text, and no path."""
+    return isinstance(text, str) and is_text(text) and text.strip(" .") != "" and not re.search(r"[/\\]", text)
 
 
 def is_text(name: str) -> bool:

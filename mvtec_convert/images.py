@@ -41,6 +41,9 @@ MOST_BYTES = 8 * MAX_PIXELS + (1 << 20)
 KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 """What is decoded, whatever a file is called. Of what else Pillow knows, EPS would start a program."""
 
+LONGEST_JPEG = 65_500
+"""Pixels a side that libjpeg writes (`JPEG_MAX_DIMENSION` in jmorecfg.h)."""
+
 EXIF_ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +59,7 @@ TURNS = {
 TIFF_BITS = 258
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY = 0
-PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 PNG_COLOURED = (2, 4, 6)  # RGB, grey + alpha, RGBA
 PNG_USUAL = {(8, 0): "L", (8, 2): "RGB", (8, 6): "RGBA"}
 """Pillow's modes by bit depth and colour type."""
@@ -476,9 +479,14 @@ def save_jpeg(source: Path, target: Path) -> None:
     """Save an image as JPEG for readers that take nothing else: RGB, quality 95, colour not subsampled.
 
     Raises:
-        MaskError: the image cannot be decoded.
+        MaskError: the image cannot be decoded, or is longer than JPEG allows.
     """
-    Image.fromarray(read_rgb(source)).save(target, "JPEG", quality=95, subsampling=0)
+    pixels = read_rgb(source)
+    if max(pixels.shape) > LONGEST_JPEG:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]} px"
+        message = f"{size}: a JPEG has at most {LONGEST_JPEG:,} px a side"
+        raise MaskError(message, path=source, hint="cut the image into tiles")
+    Image.fromarray(pixels).save(target, "JPEG", quality=95, subsampling=0)
 
 
 def save_png(source: Path, target: Path, orientation: int = 1, threshold: int | None = None) -> None:
@@ -501,9 +509,17 @@ def save_png(source: Path, target: Path, orientation: int = 1, threshold: int | 
             image.load()
         except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
             raise _undecodable(source, error) from None
+        if image.mode == "I":
+            image = _sixteen_bits(image)
         if image.mode not in PNG_MODES:
             raise MaskError(f"PNG cannot hold {image.mode}", path=source, hint="save it as RGB")
         _save_turned(image, target, orientation)
+
+
+def _sixteen_bits(image: Image.Image) -> Image.Image:
+    """An image of 32 bits in the 16 that PNG has; as it is where they do not do."""
+    values = np.asarray(image)
+    return Image.fromarray(values.astype(np.uint16)) if values.min() >= 0 and values.max() <= 65535 else image
 
 
 def _save_turned(image: Image.Image, target: Path, orientation: int) -> None:

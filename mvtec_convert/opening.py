@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from mvtec_convert.errors import size_in_words
@@ -39,6 +39,31 @@ def read_file(path: Path, most: int) -> bytes:
         reason = f"{size_in_words(size)} are more than the {size_in_words(most)} that such a file may have"
         raise OSError(errno.EFBIG, reason, str(path))
     return path.read_bytes()
+
+
+def read_text(path: Path, most: int) -> str:
+    """Read a regular file of UTF-8 whole, without its byte order mark.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read, or has more.
+        ValueError: it is not UTF-8.
+    """
+    return read_file(path, most).decode("utf-8-sig")
+
+
+def leads_out(name: str) -> bool:
+    """Whether a file name that a dataset gives is absolute, or goes up; on any system."""
+    if not any(sign in name for sign in "/\\:"):
+        return name == ".."  # a bare name; pathlib would take its time to say the same
+    return (
+        PurePosixPath(name).is_absolute()
+        or bool(PureWindowsPath(name).drive)
+        or ".." in name.replace("\\", "/").split("/")
+    )
 
 
 def _look(path: Path) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from mvtec_convert.dataset import PixelNames
-from mvtec_convert.errors import SelectionError
+from mvtec_convert.errors import SelectionError, is_name
 from mvtec_convert.layouts.own import OwnData
+from mvtec_convert.opening import leads_out, read_text
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.own import OwnDataFile
 
@@ -24,6 +25,9 @@ else:  # pragma: no cover - depends on the interpreter
 
 EXAMPLE = 'images = "parts/*.jpg", masks = "masks/{stem}.png"'
 VALUES_FORM = '{"1": "scratch", "2": "dent"}, as JSON or TOML'
+MOST_BYTES = 1 << 20
+"""Of a description, or of a file of values or colours; both parsers take seconds for more."""
+
 COLOURS_FORM = '{"#ff0000": "scratch", "#00ff00": "dent"}, as JSON or TOML'
 
 
@@ -95,7 +99,7 @@ def _named(by: Any, table: Mapping[str, Any], parse: Callable[[object], int | No
     names: dict[int, str] = {}
     for left, right in table.items():
         code, name = (parse(left), right) if parse(left) is not None else (parse(right), left)
-        if code is None or not isinstance(name, str) or not name.strip() or "/" in name:
+        if code is None or not is_name(name):
             raise SelectionError(f"{left!r}: {right!r} does not name a {by}")
         if code in names:
             raise SelectionError(f"{left!r}: this {by} is called {names[code]!r} already")
@@ -129,11 +133,11 @@ def _colour(code: object) -> int | None:
 
 def _read(path: Path, hint: str) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        document = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        text = read_text(path, MOST_BYTES)
+        document = orjson.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SelectionError(f"cannot be read: {error.strerror}", path=path, hint=hint) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise SelectionError(f"no {kind}: {error}", path=path, hint=hint) from None
     if not isinstance(document, dict):
@@ -142,4 +146,9 @@ def _read(path: Path, hint: str) -> Mapping[str, Any]:
 
 
 def _listed(text: str | list[str]) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else tuple(text)
+    patterns = (text,) if isinstance(text, str) else tuple(text)
+    for pattern in filter(leads_out, patterns):
+        # The file may come with the data, from anyone; flags are its user's own.
+        hint = "put the file into the folder that holds all of the data, or give the patterns as --images and --masks"
+        raise SelectionError(f"{pattern} leads out of the folder that the description lies in", hint=hint)
+    return patterns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,7 @@ class Phrases:
     def of(self, category: str, defect_type: str) -> tuple[str, ...]:
         """The phrases of one defect type of one category: at least one, the one to ask for first."""
         known = self.known.get(category, {}).get(defect_type)
-        return known or (self.template.format(defect=words(defect_type), category=words(category)),)
+        return known or (_filled(self.template, defect=words(defect_type), category=words(category)),)
 
     def of_class(self, label: Label) -> tuple[str, ...]:
         """The phrases of a class: of its one member, or its own name and what its members are asked for."""
@@ -73,16 +74,21 @@ def words(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("/", " ").split()) or name
 
 
+def _filled(template: str, **values: str) -> str:
+    """The template with its placeholders filled. Not `str.format`: that obeys a file, `{defect:>9999999999}` too."""
+    return re.sub(r"\{(defect|category)\}", lambda match: values[match[1]], template)
+
+
 def _parsed(document: object, path: Path) -> Phrases:
     hint = f"its form is {FORM}"
     if not isinstance(document, dict) or not isinstance(document.get("phrases", {}), dict):
         raise SelectionError("not a file of phrases", path=path, hint=hint)
     template = document.get("template", TEMPLATE)
-    try:
-        _checked([str(template).format(defect="a", category="b")], "template", path)
-    except (KeyError, IndexError, ValueError):
+    example = _filled(str(template), defect="a", category="b")
+    if "{" in example or "}" in example:
         message = f"the template {template!r} may hold {{defect}} and {{category}} alone"
-        raise SelectionError(message, path=path, hint=hint) from None
+        raise SelectionError(message, path=path, hint=hint)
+    _checked([example], "template", path)
     known = {}
     for category, types in document.get("phrases", {}).items():
         if not isinstance(types, dict):

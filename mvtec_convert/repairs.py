@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 import mvtec_convert
+from mvtec_convert.checks import identical_files
 from mvtec_convert.dataset import Dataset, Sample
-from mvtec_convert.errors import MaskError, OutputError, SelectionError
+from mvtec_convert.errors import MaskError, OutputError, SelectionError, printable
 from mvtec_convert.images import read_header, read_mask_values, save_png
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.publish import publishing, save_manifest
@@ -21,6 +23,7 @@ from mvtec_convert.source_checks.duplicates import copies_in_folders
 from mvtec_convert.source_checks.files import Tree
 from mvtec_convert.source_checks.masks import faint_areas, middle
 from mvtec_convert.source_checks.pictures import true_suffix
+from mvtec_convert.staging import check_space
 
 FILE_NAME = "repairs.json"
 
@@ -186,6 +189,10 @@ def _left_out(dataset: Dataset, found: SourceCheck, tree: Tree) -> dict[Path, tu
     """(code, action) by the path of each file that stays behind."""
     gone = dict.fromkeys(tree.junk, ("junk-file", "left out"))
     gone |= dict.fromkeys(tree.dead_links, ("dead-link", "left out"))
+    gone |= dict.fromkeys(tree.specials, ("special-file", "left out"))
+    # The lists of what is in the copy are JSON, which has no halves of surrogate pairs, as Python keeps such bytes.
+    unnamed = (path for path in tree.files if re.search("[\ud800-\udfff]", path.relative_to(dataset.root).as_posix()))
+    gone |= dict.fromkeys(unnamed, ("bad-name", "left out: its name is no text"))
     for finding in found.findings:
         if finding.code in LEFT_OUT:
             gone[Path(finding.path)] = (finding.code, f"left out: {LEFT_OUT[finding.code]}")
@@ -198,7 +205,9 @@ def _left_out(dataset: Dataset, found: SourceCheck, tree: Tree) -> dict[Path, tu
 
 
 def _same_masks(one: Sample, other: Sample) -> bool:
-    return [path.read_bytes() for path in one.masks] == [path.read_bytes() for path in other.masks]
+    if len(one.masks) != len(other.masks):
+        return False
+    return all(any(identical_files(pair)) for pair in zip(one.masks, other.masks, strict=True))
 
 
 def _plan(dataset: Dataset, found: SourceCheck, files: Iterable[Path], top: PurePosixPath) -> list[_Job]:
@@ -269,6 +278,7 @@ def _folded(path: PurePosixPath) -> str:
 
 
 def _write(planned: list[_Job], folder: Path, jobs: int, progress: Callable[[int, int], None] | None) -> None:
+    check_space(folder, sum(copy.source.stat().st_size for job in planned for copy in job))
     total, done = sum(map(len, planned)), 0
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         for job, _ in zip(planned, pool.map(lambda job: _write_job(job, folder), planned), strict=True):
@@ -292,7 +302,7 @@ def _told(
     root: Path, found: SourceCheck, left_out: dict[Path, tuple[str, str]], planned: list[_Job], top: PurePosixPath
 ) -> Iterator[Repair]:
     for path, (code, action) in left_out.items():
-        yield Repair(code, path.relative_to(root).as_posix(), None, action)
+        yield Repair(code, printable(path.relative_to(root).as_posix()), None, action)
     for copy in (copy for job in planned for copy in job):
         for code, action in copy.answers:
             yield Repair(code, copy.source.relative_to(root).as_posix(), str(copy.to), action)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvtec_convert.errors import MORE_FILES, OutputError
+from mvtec_convert.errors import MORE_FILES, OutputError, size_in_words
 from mvtec_convert.exchange import exchange
 from mvtec_convert.locks import Lock, try_lock
 
@@ -217,3 +217,22 @@ def _to_the_end(action: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         action()
         raise
+
+
+def check_space(folder: Path, needed: float) -> None:
+    """Refuse to begin what will not fit.
+
+    Args:
+        folder: on the disk in question.
+        needed: bytes.
+
+    Raises:
+        OutputError: fewer are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"about {size_in_words(needed)} are needed, {size_in_words(free)} are free",
+            path=folder.parent,
+            hint="free some space, or choose a folder on another disk with --out",
+        )

@@ -228,6 +228,8 @@ CASES = [
     warning("name of a device", rename(GOOD, "aux.png"), "bad-name", f"{GOOD_FOLDER}/aux.png", "Windows"),
     warning("colon in a name", rename(GOOD, "10:30.png"), "bad-name", f"{GOOD_FOLDER}/10:30.png", "Windows"),
     warning("name with a dot behind", lambda root: (root / "plate/notes.").mkdir(), "bad-name", "plate/notes."),
+    warning("pipe", lambda root: os.mkfifo(root / GOOD_FOLDER / "007.png"), "special-file", f"{GOOD_FOLDER}/007.png"),
+    warning("escape sequence in a name", write("plate/notes\x1b[31m.txt", "x"), "bad-name", "plate/notes\x1b[31m.txt"),
     Case("long name", rename(GOOD, f"{'x' * 240}.png"), "bad-name", LONG, says="251 bytes"),
     warning("case of a name", lambda root: draw_image(root / GOOD_FOLDER / "001.PNG", 98), "case-collision",
             f"{GOOD_FOLDER}/001.png"),

@@ -37,7 +37,7 @@ from tests.test_check_source import (
 
 REPAIRED = {
     "missing-mask", "orphan-mask", "exif-rotation", "grey-mask", "false-suffix", "identical-images", "junk-file",
-    "dead-link", "outside-folder",
+    "dead-link", "outside-folder", "special-file",
 }  # fmt: skip
 """Codes that a repaired copy never has, where there is nothing to guess."""
 

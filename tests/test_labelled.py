@@ -524,7 +524,7 @@ def test_no_file_makes_more_objects_points_or_names_than_anyone_needs(tmp_path, 
     polygon = "0 0.1 0.1 0.9 0.1 0.9 0.9\n"
     yolo(tmp_path / "yolo", {"train/a": polygon + polygon.replace("0.9", "0.8")})
     monkeypatch.setattr(yolo_format, "MOST_POINTS", 5)
-    with pytest.raises(ExportError, match="more than 5 points"):
+    with pytest.raises(ExportError, match="too many points"):
         list(read_export(tmp_path / "yolo"))
     monkeypatch.undo()
     shutil.copytree(tmp_path / "yolo" / "train", tmp_path / "bare")

@@ -14,7 +14,6 @@ from mvtec_convert.downloads.placement import (
     UNPACKED,
     WORKSHOP,
     categories_in,
-    check_space,
     find_dataset,
     put_in_place,
     workshop,
@@ -23,6 +22,7 @@ from mvtec_convert.downloads.sources import Archive, Source, check_known, source
 from mvtec_convert.downloads.transfer import fetch, sha256_of
 from mvtec_convert.errors import ArchiveError, DownloadError, OutputError, SelectionError
 from mvtec_convert.layouts import layouts
+from mvtec_convert.staging import check_space
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (what is being done, bytes done, bytes in all or None where that is not known)."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mvtec_convert.downloads.sources import Source, sources
-from mvtec_convert.errors import ArchiveError, OutputError, size_in_words
+from mvtec_convert.errors import ArchiveError, OutputError
 from mvtec_convert.layouts import recognised
 
 if sys.platform == "win32":
@@ -143,22 +143,3 @@ def _clear(work: Path) -> None:
     shutil.rmtree(work / UNPACKED, ignore_errors=True)
     for path in work.glob("tmp*"):  # pooch's, hard links to archives that it was checking
         path.unlink()
-
-
-def check_space(folder: Path, needed: float) -> None:
-    """Refuse to begin what will not fit.
-
-    Args:
-        folder: on the disk in question.
-        needed: bytes.
-
-    Raises:
-        OutputError: fewer are free.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OutputError(
-            f"about {size_in_words(needed)} are needed, {size_in_words(free)} are free",
-            path=folder.parent,
-            hint="free some space, or choose a folder on another disk with --out",
-        )

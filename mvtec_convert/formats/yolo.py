@@ -314,6 +314,9 @@ MOST_LABELS = 1 << 24
 FILES_ASKED = 20  # label files that tell rotated boxes from polygons, where no manifest does
 MOST_CLASSES = 100_000  # where nothing names them; as many as `nc` may say
 MOST_POINTS = 2**24  # of all polygons of an image; the reader gives each as many as the longest has
+MOST_CROSSED = 2e9
+"""Of all polygons of an image, the sum over the rows of pixels of the square of how many edges cross each: what the
+time of `cv2.fillPoly` grows with, to ten seconds here. A checkerboard of 1,024 x 1,024 px comes to half of it."""
 UNREADABLE = {"row-length", "unknown-class", "out-of-range"}
 """Codes of what makes Ultralytics drop a whole image."""
 
@@ -382,12 +385,8 @@ class _Reader:
         rows = self._rows(image)
         shares = [np.array(values[1:], np.float32).reshape(-1, 2) for values in rows]
         filled: Sequence[npt.NDArray[np.float32] | None] = [None] * len(rows)
-        longest = max(map(len, shares), default=0)
-        if longest * len(rows) > MOST_POINTS:
-            message = f"{len(rows)} polygons, one of them of {longest} points: more than {MOST_POINTS:,} points"
-            raise ExportError(message, path=_label_of(image, self._root), hint="draw them with fewer points")
-        if longest > 2 and not is_obb:
-            filled = _resampled(shares)
+        if not is_obb and max(map(len, shares), default=0) > 2:
+            filled = _dense(shares, size, _label_of(image, self._root))
         for values, points, dense in zip(rows, shares, filled, strict=True):
             class_id = int(values[0])
             corners = points.astype(np.float64) * size
@@ -398,9 +397,37 @@ class _Reader:
             yield LabelledObject(
                 class_name=self.names[class_id] if self.names else f"class_{class_id}",
                 box=(x0, y0, x1, y1),
-                region=None if dense is None else _filled(dense * size, width, height),
+                region=None if dense is None else _filled(dense, width, height),
                 outlines=() if is_box else (corners,),
             )
+
+
+def _dense(
+    shares: Sequence[npt.NDArray[np.float32]], size: npt.NDArray[np.float32], path: Path
+) -> list[npt.NDArray[np.float32]]:
+    """The polygons of an image, px, with as many points as the trainer fills.
+
+    Raises:
+        ExportError: that would take all of the memory, or minutes; names `path`, the file they are from.
+    """
+    longest = max(map(len, shares))
+    hint = "draw them with fewer points"
+    if max(longest, RESAMPLED_POINTS) * len(shares) > MOST_POINTS:
+        message = f"{len(shares)} polygons, one of {longest} points: the trainer makes too many points of them"
+        raise ExportError(message, path=path, hint=hint)
+    polygons = [points * size for points in _resampled(shares)]
+    if sum(_crossed(points[:, 1].astype(np.int64)) for points in polygons) > MOST_CROSSED:
+        message = "polygons whose edges cross each other more often than can be filled in a few seconds"
+        raise ExportError(message, path=path, hint=hint)
+    return polygons
+
+
+def _crossed(rows: npt.NDArray[np.int64]) -> float:
+    """How many edges of a polygon cross a row of pixels, squared, over all rows; given is the row of each corner."""
+    before = np.roll(rows, 1)
+    begin, end = np.bincount(np.minimum(rows, before)), np.bincount(np.maximum(rows, before))
+    crossing = np.cumsum(np.pad(begin, (0, len(end) - len(begin))) - end).astype(np.float64)
+    return float(crossing @ crossing)
 
 
 def _filled(points: npt.NDArray[np.float32], width: int, height: int) -> Region | None:
@@ -621,13 +648,15 @@ def _check_split(
 def _caches(labels: Path, root: Path) -> Iterator[Path]:
     """Label caches lie beside their folder, of old also in it."""
     beside = [] if labels == root else [labels.with_suffix(".cache")]
-    yield from (path for path in [*beside, *labels.glob("*.cache")] if checks.is_file(path))
+    inside = labels.glob("*.cache") if checks.is_folder(labels) else ()
+    yield from (path for path in [*beside, *inside] if checks.is_file(path))
 
 
 def _orphans(root: Path, owners: dict[Path, Path]) -> Iterator[Finding]:
     """Label files without an image, in the folders where labels are looked for."""
     folders = {label.parent for label in owners} - {root}  # lists of images and notes lie in the root
-    texts = {path for folder in folders for path in folder.rglob("*") if path.suffix.lower() == ".txt"}
+    there = filter(checks.is_folder, folders)
+    texts = {path for folder in there for path in folder.rglob("*") if path.suffix.lower() == ".txt"}
     for path in sorted(path for path in texts - {*owners} if path.name.lower() not in NOT_LABELS):
         wanted = path.with_suffix(".txt")
         if wanted not in owners:

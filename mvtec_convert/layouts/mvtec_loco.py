@@ -24,7 +24,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mvtec_convert.dataset import GOOD, PixelNames, Sample, SplitName
+from mvtec_convert.errors import is_name
 from mvtec_convert.findings import Finding
+from mvtec_convert.opening import read_text
 from mvtec_convert.source_tree import (
     Report,
     categories,
@@ -45,6 +47,8 @@ CONFIG = "defects_config.json"
 ANOMALIES = ("logical_anomalies", "structural_anomalies")
 SPLITS: tuple[tuple[str, SplitName], ...] = (("test", "test"), ("train", "train"), ("validation", "val"))
 TRUTH = "ground_truth"
+MOST_CONFIG = 1 << 20
+"""Bytes of a config; the published ones have a few kB."""
 
 
 def matches(root: Path) -> bool:
@@ -115,13 +119,22 @@ def _pixel_names(path: Path, report: Report) -> PixelNames | None:
     if not path.is_file():
         return None
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-        names = sorted((_grey(entry["pixel_value"]), str(entry["defect_name"])) for entry in entries)
-    except (ValueError, KeyError, TypeError):
+        entries = json.loads(read_text(path, MOST_CONFIG))
+        names = {_grey(entry["pixel_value"]): _name(entry["defect_name"]) for entry in entries}
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = "not a list of defects with defect_name and a pixel_value from 1 to 255"
-        report(Finding("bad-config", message, str(path), hint="restore it from the dataset's archive"))
-        return None
-    return PixelNames("value", tuple(names)) if names else None
+    else:
+        return PixelNames("value", tuple(sorted(names.items()))) if names else None
+    report(Finding("bad-config", message, str(path), hint="restore it from the dataset's archive"))
+    return None
+
+
+def _name(text: object) -> str:
+    if not is_name(text):
+        raise ValueError(text)
+    return text
 
 
 def _grey(value: object) -> int:

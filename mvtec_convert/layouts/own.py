@@ -9,14 +9,16 @@ There is no licence and nothing to cite: the data is yours. `OwnData` lists what
 
 from __future__ import annotations
 
+import fnmatch
 import glob
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mvtec_convert.dataset import GOOD, Dataset, PixelNames, Sample, SplitName
-from mvtec_convert.errors import DatasetNotFoundError, SelectionError
+from mvtec_convert.errors import DatasetNotFoundError, SelectionError, is_name, is_text
 from mvtec_convert.findings import Finding
 from mvtec_convert.source_tree import IMAGE_SUFFIXES, MASK_ENDING, Report, of_category, real_name, well_named
 
@@ -36,6 +38,9 @@ SPLITS: Mapping[str, SplitName] = {
 PLACEHOLDERS = ("category", "defect", "split", "stem")
 DEFECT = "defect"
 IN_IMAGES = PLACEHOLDERS[:-1]
+MOST_PATTERNS, MOST_PARTS, MOST_DEEP, MOST_WILD = 100, 50, 2, 4
+"""Of a description, names in a pattern, `**` among them, and wildcards and placeholders in a name: matching takes time
+that grows with the powers of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,30 @@ class OwnData:
                 if name not in allowed:
                     known = ", ".join(f"{{{each}}}" for each in allowed)
                     raise SelectionError(f"{{{name}}} means nothing here", hint=f"there are: {known}")
+            if len(patterns) > MOST_PATTERNS:
+                raise SelectionError(f"{len(patterns)} patterns, of {MOST_PATTERNS} at most")
+            for pattern in patterns:
+                _refuse_unsound(pattern)
+        for name in (self.category, self.defect):
+            if name is not None and not is_name(name):
+                raise SelectionError(f"{name!r} cannot name a category or a defect", hint="use letters, and no / or \\")
         if not self.images:
             raise SelectionError("no pattern says where the images are", hint='for example images = "parts/*.jpg"')
+
+
+def _refuse_unsound(pattern: str) -> None:
+    """Raise SelectionError for a pattern that nothing can fit, or that would take too long to match."""
+    parts = pattern.split("/")
+    most = max(len(re.findall(r"\*|\{", part)) for part in parts if part != "**") if set(parts) != {"**"} else 0
+    if len(parts) > MOST_PARTS or parts.count("**") > MOST_DEEP or most > MOST_WILD:
+        limits = f"{MOST_PARTS} names, {MOST_DEEP} **, and {MOST_WILD} * and placeholders in a name"
+        raise SelectionError(f"the pattern {pattern[:80]!r} is too long to match: it may have {limits}")
+    try:
+        re.compile(_regex(pattern))
+    except (re.error, OverflowError):
+        raise SelectionError(f"{pattern!r} is no pattern", hint="mend what stands in [ ]") from None
+    if not is_text(pattern):
+        raise SelectionError(f"no file name can fit {pattern!r}", hint="write it without control characters")
 
 
 def matches(root: Path) -> bool:
@@ -228,11 +255,45 @@ def _glob(root: Path, pattern: str) -> Iterator[str]:
     any_case = re.sub(r"[a-zA-Z]", lambda match: f"[{match[0].lower()}{match[0].upper()}]", suffix)
     if "[" not in suffix:
         pattern = pattern.removesuffix(suffix) + any_case
-    # Path.glob takes no absolute pattern, and finds hidden files.
-    for name in glob.iglob(pattern, root_dir=root, recursive=True):  # noqa: PTH207
+    for name in _fitting(root, pattern):
         path = Path(name)
         if path.suffix.lower() in IMAGE_SUFFIXES and (root / path).is_file():
             yield path.as_posix()
+
+
+def _fitting(root: Path, pattern: str) -> Iterator[str]:
+    """Names that fit, relative to `root` where the pattern is; no hidden ones."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        # Path.glob takes no absolute pattern, and finds hidden files.
+        yield from glob.iglob(pattern, root_dir=root)  # noqa: PTH207
+        return
+    at = parts.index("**")
+    above = "/".join(parts[:at]) or ("/" if pattern.startswith("/") else "")
+    for folder in glob.iglob(above, root_dir=root) if above else [""]:  # noqa: PTH207
+        yield from (str(Path(folder, path)) for path in _below(root / folder) if _fits(path.parts, parts[at:]))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, relative to it: each folder once, however many links lead to it, round in circles."""
+    seen: set[str] = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(place, name).relative_to(folder) for name in sorted(names) if not name.startswith("."))
+
+
+def _fits(names: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether each name fits its pattern; `**` stands for any number of names, none too."""
+    if not wanted:
+        return not names
+    if wanted[0] == "**":
+        return any(_fits(names[i:], wanted[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatch.fnmatchcase(names[0], wanted[0]) and _fits(names[1:], wanted[1:])
 
 
 def _regex(pattern: str) -> str:
@@ -247,5 +308,14 @@ def _regex(pattern: str) -> str:
             seen.add(name)
         else:
             simple = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-            regex += simple.get(part, part if part.startswith("[") else re.escape(part))
+            regex += simple.get(part) or (_range(part) if part.startswith("[") else re.escape(part))
     return regex
+
+
+def _range(part: str) -> str:
+    """What `[a-f]` matches, or `[!a-f]`; `[]` is no range."""
+    inner = part[1:-1]
+    signs = re.escape(inner.removeprefix("!")).replace(r"\-", "-")
+    if not signs:
+        return re.escape(part)
+    return f"[^/{signs}]" if inner.startswith("!") else f"[{signs}]"

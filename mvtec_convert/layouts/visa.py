@@ -27,11 +27,14 @@ Segmentation, ECCV 2022, arXiv 2207.14315. Licence of the published data: CC BY 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mvtec_convert.dataset import GOOD, PixelNames, Sample, SplitName
+from mvtec_convert.errors import is_name
 from mvtec_convert.findings import Finding
+from mvtec_convert.opening import read_text
 from mvtec_convert.source_tree import (
     MaskPlace,
     Report,
@@ -56,6 +59,9 @@ PACKED = TreeNames()
 IMAGES, MASKS = Path("Data", "Images"), Path("Data", "Masks")
 NORMAL, ANOMALY, SEVERAL = "Normal", "Anomaly", "combined"
 ANNOTATIONS, SPLIT_FILE = "image_anno.csv", Path("split_csv", "1cls.csv")
+RESTORE = "restore it from the dataset's archive"
+MOST_CSV = 1 << 26
+"""Bytes of a CSV file; the published ones have 1 MB."""
 
 _PCB = ("Bent", "Melt", "Scratch", "Missing")
 CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -195,11 +201,16 @@ def _pixel_names(category: str, labels: tuple[str, ...]) -> PixelNames | None:
 
 def _labels(path: Path, report: Report) -> dict[str, tuple[str, ...]]:
     """The classes of each defective image, by its file name."""
-    return {
+    labels = {
         Path(row["image"]).name: tuple(slug(text) for text in row["label"].split(",") if text.strip())
         for row in _rows(path, ("image", "label"), report)
         if slug(row["label"]) != NORMAL.lower()
     }
+    odd = next((name for names in labels.values() for name in names if not is_name(name)), None)
+    if odd is None:
+        return labels
+    report(Finding("bad-config", f"{odd!r} cannot name a class", str(path), hint=RESTORE))
+    return {}
 
 
 def _splits(path: Path, report: Report) -> dict[str, SplitName]:
@@ -210,16 +221,23 @@ def _splits(path: Path, report: Report) -> dict[str, SplitName]:
 
 
 def _rows(path: Path, columns: tuple[str, ...], report: Report) -> list[dict[str, str]]:
-    """The rows of a CSV file with these columns; none where there is no such file."""
+    """These columns of a CSV file; no row where there is no such file."""
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error):
-        rows = [{}]
-    if all(row.get(column) is not None for row in rows for column in columns):
-        return rows
-    message = f"not a CSV file with the columns {' and '.join(columns)}"
-    report(Finding("bad-config", message, str(path), hint="restore it from the dataset's archive"))
+        return list(_parsed(read_text(path, MOST_CSV), columns))
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+    except (ValueError, IndexError, csv.Error):
+        message = f"not a CSV file with the columns {' and '.join(columns)}"
+    report(Finding("bad-config", message, str(path), hint=RESTORE))
     return []
+
+
+def _parsed(text: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Of each row these columns alone: with all of them, a short row may take as much memory as the header is wide."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    header = next(rows, [])
+    places = {column: header.index(column) for column in columns}
+    for row in filter(None, rows):
+        yield {column: row[place] for column, place in places.items()}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvtec_convert.dataset import Dataset
+from mvtec_convert.errors import is_text
 from mvtec_convert.findings import Finding
 
 JUNK = ("Thumbs.db", ".DS_Store", "desktop.ini", "__MACOSX", "._*", ".ipynb_checkpoints")
@@ -40,6 +41,7 @@ class Tree:
         files: every file that is there, links to files among them, sorted.
         junk: files and folders of nobody's data, sorted.
         dead_links: links that lead nowhere, or to a folder that holds them.
+        specials: pipes, devices and sockets, sorted.
         linked: folders that links lead to.
     """
 
@@ -48,6 +50,7 @@ class Tree:
     files: list[Path] = field(default_factory=list)
     junk: list[Path] = field(default_factory=list)
     dead_links: list[Path] = field(default_factory=list)
+    specials: list[Path] = field(default_factory=list)
     linked: set[Path] = field(default_factory=set)
 
     def lists_already(self, folder: Path) -> bool:
@@ -84,8 +87,10 @@ def _list(folder: Path, tree: Tree, above: frozenset[Path], wanted: set[str] | N
         names.append(path.name)
         if not path.exists() or (path.is_dir() and path.resolve() in above):
             tree.dead_links.append(path)
-        elif not path.is_dir():
+        elif path.is_file():
             tree.files.append(path)
+        elif not path.is_dir():
+            tree.specials.append(path)
         elif (wanted is None or path.name in wanted) and not tree.lists_already(path):
             _list(path, tree, above)
 
@@ -96,17 +101,20 @@ def is_junk(name: str) -> bool:
 
 
 def look_at_files(tree: Tree, dataset: Dataset) -> Iterator[Finding]:
-    """`junk-file`, `dead-link`, `outside-folder`, `case-collision`, `unread-image` and `bad-name`."""
+    """`junk-file`, `dead-link`, `special-file`, `outside-folder`, `case-collision`, `unread-image` and `bad-name`."""
     for path in tree.junk:
         yield Finding("junk-file", "left behind by a tool, no data", str(path), severity="warning", hint="remove it")
     for path in tree.dead_links:
         yield Finding(
             "dead-link", "a link that leads nowhere, or round in a circle", str(path), hint="mend or remove it"
         )
+    for path in tree.specials:
+        message = "a pipe, a device or a socket, which nobody can read as a file"
+        yield Finding("special-file", message, str(path), severity="warning", hint="remove it")
     yield from _links_that_lead_out(tree)
     yield from _colliding_names(tree)
     yield from _unread_images(tree, dataset)
-    yield from _names_windows_refuses(tree)
+    yield from _odd_names(tree, {finding.path for finding in dataset.findings if finding.code == "bad-name"})
     yield from _names_too_long(dataset)
 
 
@@ -140,12 +148,17 @@ def _unread_images(tree: Tree, dataset: Dataset) -> Iterator[Finding]:
             yield Finding("unread-image", message, str(path), severity="warning", hint="save it as PNG")
 
 
-def _names_windows_refuses(tree: Tree) -> Iterator[Finding]:
+def _odd_names(tree: Tree, told: Container[str]) -> Iterator[Finding]:
+    """Names that do not travel; those of images that cannot be used are told already."""
     for folder, names in tree.folders.items():
         for name in names:
-            if REFUSED_BY_WINDOWS.fullmatch(name):
+            path = str(folder / name)
+            if not is_text(name) and path not in told:
+                message = "the name holds control characters or is not text"
+                yield Finding("bad-name", message, path, severity="warning", hint="rename it")
+            elif REFUSED_BY_WINDOWS.fullmatch(name):
                 message = "Windows cannot hold this name, and class names made from it cannot be folders there"
-                yield Finding("bad-name", message, str(folder / name), severity="warning", hint="rename it")
+                yield Finding("bad-name", message, path, severity="warning", hint="rename it")
 
 
 def _names_too_long(dataset: Dataset) -> Iterator[Finding]:
