@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
-from mvtec_convert.balance import BalanceOptions, Method
 from mvtec_convert.dataset import Dataset, SplitName
 from mvtec_convert.errors import SelectionError
-from mvtec_convert.labels import NameScheme
-from mvtec_convert.pipeline import ExportOptions, Progress, export
-from mvtec_convert.plan import Background, PlanOptions, make_plan
-from mvtec_convert.regions import RegionOptions, RegionRule
+from mvtec_convert.records import Records, Run
 from mvtec_convert.splits import DEFAULT_RATIOS, Protocol, given
 from mvtec_convert.summary import Summary
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from mvtec_convert.balance import Method
     from mvtec_convert.coco_file import Segmentation
     from mvtec_convert.formats import Format
     from mvtec_convert.formats.yolo import Task
+    from mvtec_convert.labels import NameScheme
+    from mvtec_convert.pipeline import ExportOptions, Progress
+    from mvtec_convert.plan import Background
+    from mvtec_convert.regions import RegionRule
 
 
 SamLayout = Literal["sa1b", "sam2", "sam3", "saco", "medsam"]
@@ -29,12 +30,19 @@ SamLayout = Literal["sa1b", "sam2", "sam3", "saco", "medsam"]
 FORMAT_OF_LAYOUT = {"sa1b": "sam"}
 """Name of the format; that of any other layout is the layout's own."""
 
+CHANGES_NOTHING = frozenset({"jobs", "records"})
+"""Keywords on which no byte of an export depends."""
+
 PROMPTED = ("sa1b", "sam2")
 """Layouts that hold points and boxes to prompt with."""
 
 
 class ExportKeywords(TypedDict, total=False):
-    """What holds in any format: see `PlanOptions`, `RegionOptions`, `ExportOptions` and `BalanceOptions`."""
+    """What holds in any format: see `PlanOptions`, `RegionOptions`, `ExportOptions` and `BalanceOptions`.
+
+    With `records`, it is remembered what was done: a run that would do the same again does nothing, and one that was
+    cut off is gone on with, whatever it was cut off by.
+    """
 
     names: NameScheme
     background: Background
@@ -52,6 +60,7 @@ class ExportKeywords(TypedDict, total=False):
     balance: Method
     repeat_threshold: float | None
     skip_bad: bool
+    records: Records | None
 
 
 def to_yolo(
@@ -82,15 +91,16 @@ def to_yolo(
     >>> summary.fidelity.exact, summary.next_step
     (39, 'yolo segment train model=yolo11n-seg.pt data=carpet-yolo/data.yaml imgsz=1024')
     """
-    from mvtec_convert.formats.classify import Classify
-    from mvtec_convert.formats.yolo import Yolo
 
-    options = export_options(**keywords)
-    if task != "classify":
-        return export(dataset, Yolo(task, world), Path(out), options, progress)
-    if world:
+    def target(_: ExportOptions) -> Format:
+        from mvtec_convert.formats.classify import Classify
+        from mvtec_convert.formats.yolo import Yolo
+
+        return Classify() if task == "classify" else Yolo(task, world)
+
+    if world and task == "classify":
         raise SelectionError("YOLO-World finds regions, it classifies no images", hint="use --task detect or segment")
-    return export(dataset, Classify(), Path(out), options, progress)
+    return _export(dataset, out, target, {"yolo": [task, world]}, keywords, progress)
 
 
 def to_coco(
@@ -124,11 +134,13 @@ def to_coco(
     >>> summary.splits["val"].images, dict(summary.splits["val"].regions)
     (9, {'color': 1, 'cut': 1, 'hole': 4, 'metal_contamination': 3, 'thread': 1})
     """
-    from mvtec_convert.formats.coco import Coco
 
-    return export(
-        dataset, Coco(segmentation, simplify, first_id, layout), Path(out), export_options(**keywords), progress
-    )
+    def target(_: ExportOptions) -> Format:
+        from mvtec_convert.formats.coco import Coco
+
+        return Coco(segmentation, simplify, first_id, layout)
+
+    return _export(dataset, out, target, {"coco": [segmentation, simplify, first_id, layout]}, keywords, progress)
 
 
 def to_sam(
@@ -164,10 +176,45 @@ def to_sam(
     >>> mc.to_sam(dataset, "carpet-sam", points=3, negatives=2).fidelity.lowest
     1.0
     """
-    options = export_options(**keywords)
     given = {"points": points, "negatives": negatives, "box_jitter": box_jitter}
     prompts = {name: value for name, value in given.items() if value is not None}
-    return export(dataset, _sam_format(layout, prompts, dataset, options), Path(out), options, progress)
+
+    def target(options: ExportOptions) -> Format:
+        return _sam_format(layout, prompts, dataset, options)
+
+    return _export(dataset, out, target, {"sam": [layout, prompts]}, keywords, progress)
+
+
+def _export(
+    dataset: Dataset,
+    out: str | Path,
+    target: Callable[[ExportOptions], Format],
+    asked: Mapping[str, object],
+    keywords: ExportKeywords,
+    progress: Progress | None,
+) -> Summary:
+    """Export, unless that was done already and nothing has changed since. Only then are the libraries loaded.
+
+    Args:
+        dataset: what to export.
+        out: folder to create.
+        target: makes the format.
+        asked: all that the format depends on.
+        keywords: the options that hold in any format.
+        progress: called with (images done, images in all).
+    """
+    records = keywords.get("records")
+    run = None
+    if records is not None:
+        chosen = {name: value for name, value in keywords.items() if name not in CHANGES_NOTHING}
+        run = Run(records, dataset, Path(out), {**asked, **chosen})
+        known = run.recall()
+        if known is not None:
+            return known
+    from mvtec_convert.pipeline import export
+
+    options = export_options(**keywords)
+    return export(dataset, target(options), Path(out), options, progress, run)
 
 
 def to_format(
@@ -197,14 +244,16 @@ def to_format(
     39
     """
     from mvtec_convert.formats import format_named, with_options
+    from mvtec_convert.journal import key_of
 
     target = with_options(format_named(format), options or {}) if isinstance(format, str) else format
-    return export(dataset, target, Path(out), export_options(**keywords), progress)
+    return _export(dataset, out, lambda _: target, {"format": key_of(target)}, keywords, progress)
 
 
 def _sam_format(layout: SamLayout, prompts: dict[str, Any], dataset: Dataset, options: ExportOptions) -> Format:
     """The format of a layout, with the prompt options that were given."""
     from mvtec_convert.formats import format_named
+    from mvtec_convert.plan import make_plan
     from mvtec_convert.prompts import PromptOptions
 
     if layout not in get_args(SamLayout):
@@ -241,8 +290,14 @@ def export_options(
     balance: Method = "none",
     repeat_threshold: float | None = None,
     skip_bad: bool = False,
+    records: Records | None = None,
 ) -> ExportOptions:
-    """The flat keywords, grouped as the pipeline takes them."""
+    """The flat keywords, grouped as the pipeline takes them; records are no option, but say what need not be done."""
+    from mvtec_convert.balance import BalanceOptions
+    from mvtec_convert.pipeline import ExportOptions
+    from mvtec_convert.plan import PlanOptions
+    from mvtec_convert.regions import RegionOptions
+
     plan = PlanOptions(
         names=names,
         background=background,

@@ -30,15 +30,21 @@ class Lock:
         except OSError:
             return False
 
+    def let_go(self) -> None:
+        """Let another process have it, and leave the file; done once."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def release(self) -> None:
         """Remove the file, and let go; done once."""
+        if self._descriptor is None:
+            return
         # Removed while it is held, lest another process takes a file that is about to go.
         if self.is_in_place:
             with suppress(OSError):
                 self._path.unlink()
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        self.let_go()
         if sys.platform == "win32":  # where no open file can be removed
             with suppress(OSError):
                 self._path.unlink()

@@ -7,6 +7,7 @@ is an `OSError`, as it is for any other file that cannot be read.
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
@@ -75,3 +76,11 @@ def _look(path: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is no file" if not stat.S_ISDIR(found.st_mode) else "is a folder", str(path))
     return found.st_size
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file or folder is this user's, and no other user can have written it."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = path.lstat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import mvtec_convert
 from mvtec_convert import splits
@@ -18,19 +16,23 @@ from mvtec_convert.dataset import GOOD, Dataset, Sample
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded, Format, good_is_a_class, takes_background, writes_repeats
-from mvtec_convert.images import is_jpeg, link_or_copy, save_jpeg
+from mvtec_convert.journal import Content, Journal, content_of_image, key_of
+from mvtec_convert.placing import Placement, Placing
 from mvtec_convert.plan import Background, Item, Plan, PlanOptions, make_plan, save_classes
-from mvtec_convert.publish import check_place, publishing, save_manifest
+from mvtec_convert.publish import check_place, export_staging, publish, save_manifest
+from mvtec_convert.records import Run
 from mvtec_convert.regions import RegionOptions, annotate
 from mvtec_convert.skipping import refuse_emptied, save_skipped, without, without_errors
+from mvtec_convert.staging import JOURNAL, Staging
 from mvtec_convert.summary import Fidelity, SplitSummary, Summary
 from mvtec_convert.workers import in_order
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-_Content: TypeAlias = tuple[int, int, tuple[str, ...], tuple[bytes, ...], tuple[float, ...]]
-"""An `Encoded` without its item: paths take longer to hand over from process to process than all the rest."""
+_Done: TypeAlias = tuple[bytes | None, Content | None, bool]
+"""An image's mark, its content, and whether that is in the journal already. Paths take longer to hand over from process
+to process than all the rest, so the item is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class ExportOptions:
 
     plan: PlanOptions = field(default_factory=PlanOptions)
     regions: RegionOptions = field(default_factory=RegionOptions)
-    images: Literal["link", "copy"] = "link"
+    images: Placement = "link"
     jobs: int = 0
     balance: BalanceOptions = field(default_factory=BalanceOptions)
     skip_bad: bool = False
@@ -60,8 +62,11 @@ def export(
     out: Path,
     options: ExportOptions = ExportOptions(),
     progress: Progress | None = None,
+    run: Run | None = None,
 ) -> Summary:
     """Write the dataset in one format; `out` appears whole or not at all.
+
+    What a run that was killed had done is not done again, if it is still what it was.
 
     Args:
         dataset: what to export; see `Dataset.filter`.
@@ -69,6 +74,7 @@ def export(
         out: folder to create, or an earlier export to replace.
         options: what holds in any format.
         progress: told after each image.
+        run: where it is remembered what was done, for runs to come.
 
     Raises:
         SelectionError: nothing to export, or options that make no sense.
@@ -81,10 +87,10 @@ def export(
         _refuse_background(options.plan.background, target)
         options = replace(options, plan=replace(options.plan, background="none"))
     if options.skip_bad:
-        return _export_without_bad(dataset, target, out, options, progress)
+        return _export_without_bad(dataset, target, out, options, progress, run)
     if dataset.errors:
         raise _all_bad(dataset, options, progress)
-    return _export(dataset, target, out, options, progress)
+    return _export(dataset, target, out, options, progress, run)
 
 
 def _all_bad(dataset: Dataset, options: ExportOptions, progress: Progress | None) -> BadSourceError:
@@ -107,14 +113,14 @@ def _all_bad(dataset: Dataset, options: ExportOptions, progress: Progress | None
 
 
 def _export_without_bad(
-    dataset: Dataset, target: Format, out: Path, options: ExportOptions, progress: Progress | None
+    dataset: Dataset, target: Format, out: Path, options: ExportOptions, progress: Progress | None, run: Run | None
 ) -> Summary:
     """What cannot be used is known once all is read; the export is then made anew, as if that had never been there."""
     skipped = list(dataset.errors)
     left = whole = without_errors(dataset)
     while True:
         try:
-            return _export(left, target, out, options, progress, skipped)
+            return _export(left, target, out, options, progress, run, skipped)
         except BadSourceError as error:
             skipped += error.findings
             left = without(left, error.keys)
@@ -127,6 +133,7 @@ def _export(
     out: Path,
     options: ExportOptions,
     progress: Progress | None,
+    run: Run | None,
     skipped: Sequence[Finding] = (),
 ) -> Summary:
     plan = make_plan(dataset, options.plan)
@@ -142,10 +149,15 @@ def _export(
         has_regions=not good_is_a_class(target),
         skipped=list(skipped),
     )
-    with publishing(out, dataset.root) as folder:
+    with export_staging(out, dataset.root) as stage:
+        folder = stage.folder
+        placing = Placing(folder, options.images, stage.leftovers)
         train: list[tuple[Item, TrainImage]] = []
         # Closed whatever happens: the workers must have stopped before what they write is put in place, or removed.
-        with closing(_encoded(plan, target, folder, options, summary, progress)) as encoded:
+        with (
+            _journal(stage, run, target, options, plan) as journal,
+            closing(_encoded(plan, target, placing, journal, options, summary, progress)) as encoded,
+        ):
             balanced = options.balance.method != "none"
             target.write(folder, plan, _remembered(encoded, target, train) if balanced else encoded)
         if not any(split.regions.total() for split in summary.splits.values()):
@@ -160,7 +172,20 @@ def _export(
         splits.save(plan.split, folder)
         summary.notes = [*dataset.findings, *_self_check(target, folder, out)]
         save_manifest(folder, _facts(target, options, summary.fidelity))
+        if run is not None:
+            run.look_at(folder)
+        publish(stage)
+    if run is not None:
+        run.save(summary)
     return summary
+
+
+def _journal(stage: Staging, run: Run | None, target: Format, options: ExportOptions, plan: Plan) -> Journal:
+    """What was done so far: where runs are remembered; else beside what is written, where a kill leaves it."""
+    key = key_of(target, options.regions, plan.labels)
+    if run is None:
+        return Journal(stage.room / JOURNAL, key)
+    return Journal(run.journal, key, by_content=run.records.by_content, fresh=run.records.fresh)
 
 
 def _refuse_background(background: Background, target: Format) -> None:
@@ -173,38 +198,64 @@ def _refuse_background(background: Background, target: Format) -> None:
 
 
 def _encoded(
-    plan: Plan, target: Format, folder: Path, options: ExportOptions, summary: Summary, progress: Progress | None
+    plan: Plan,
+    target: Format,
+    placing: Placing,
+    journal: Journal,
+    options: ExportOptions,
+    summary: Summary,
+    progress: Progress | None,
 ) -> Generator[Encoded, None, None]:
     """Every image of the plan, encoded and with its image file in place; raises at the end if any was bad."""
 
-    def work(item: Item) -> _Content | Finding | None:
+    def work(item: Item) -> _Done | Finding:
+        mark = journal.mark(item)
         try:
+            if mark in journal:
+                if not journal.is_emptied(mark):
+                    place(item, again=True)
+                return mark, None, True
             image = annotate(item.sample, options.regions)
             if not item.sample.is_good and not image.regions:
-                return None
+                return mark, None, False
             encoded = target.encode(item, image, plan.labels)
-            path = target.image_path(item)
-            if path is not None:
-                _place_image(item.sample.image, folder / path, options.images)
+            place(item)
         except MaskError as error:
             return _finding(error, item.sample)
-        return encoded.width, encoded.height, encoded.defect_types, encoded.rows, encoded.ious
+        return mark, content_of_image(encoded), False
+
+    def place(item: Item, *, again: bool = False) -> None:
+        path = target.image_path(item)
+        if path is not None:
+            placing.place(item.sample.image, path, again=again)
 
     bad: dict[str, Finding] = {}
-    results = in_order(work, plan.items, options.jobs)
-    for done, (item, result) in enumerate(zip(plan.items, results, strict=True), start=1):
-        if isinstance(result, Finding):
-            bad[item.sample.key] = result
-        elif result is None:
-            summary.left_out.append(item.sample.key)
-        else:
-            image = Encoded(item, *result)
-            _count(summary, image)
-            yield image
-        if progress is not None:
-            progress(done, len(plan.items))
+    with closing(in_order(work, plan.items, options.jobs)) as results:
+        for done, (item, result) in enumerate(zip(plan.items, results, strict=True), start=1):
+            if isinstance(result, Finding):
+                bad[item.sample.key] = result
+            else:
+                image = _known(item, result, journal, summary)
+                if image is None:
+                    summary.left_out.append(item.sample.key)
+                else:
+                    _count(summary, image)
+                    yield image
+            if progress is not None:
+                progress(done, len(plan.items))
     if bad:
         raise BadSourceError(list(bad.values()), list(bad))
+
+
+def _known(item: Item, done: _Done, journal: Journal, summary: Summary) -> Encoded | None:
+    """An image that was done, now or by an earlier run; None where a filter emptied it."""
+    mark, content, is_in_journal = done
+    if is_in_journal:
+        content = journal.read(mark)
+        summary.reused += 1
+    else:
+        journal.add(mark, content)
+    return None if content is None else Encoded(item, *content)
 
 
 def _finding(error: MaskError, sample: Sample) -> Finding:
@@ -236,27 +287,6 @@ def _balance(
     if writes_repeats(target):
         target.repeat(folder, [(item, found.repeats[image.name]) for item, image in train])
     return found
-
-
-def _place_image(source: Path, target: Path, how: Literal["link", "copy"]) -> None:
-    if not target.parent.is_dir():  # asking is cheaper than being refused
-        target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".jpg" and not is_jpeg(source):
-        save_jpeg(source, target)
-        return
-    # Ultralytics "restores" a JPEG without an end marker in place; through a hard link that would change the source.
-    if how == "link" and not _has_no_end_marker(source):
-        link_or_copy(source, target)
-    else:
-        shutil.copyfile(source, target)
-
-
-def _has_no_end_marker(path: Path) -> bool:
-    if path.suffix.lower() not in {".jpg", ".jpeg"}:
-        return False
-    with path.open("rb") as file:
-        file.seek(-2, os.SEEK_END)
-        return file.read() != b"\xff\xd9"
 
 
 def _count(summary: Summary, encoded: Encoded) -> None:

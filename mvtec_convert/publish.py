@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from mvtec_convert.errors import ExportError, OutputError, printable
+from mvtec_convert.fingerprints import LITTER
 from mvtec_convert.jsonio import load_json, save_json
 from mvtec_convert.staging import Staging, staging
 
 MANIFEST = "mvtec-convert.json"
 """Written into every export: which tool and options made it, and which files belong to it."""
-
-# What trainers and file managers leave in a dataset's folders; goes with the dataset that it is about.
-LITTER = ("*.cache", "text_embeddings_*.pt", ".DS_Store", "Thumbs.db")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 .NAME.partial/
     mvtec-convert.lock      held while a run lasts; who gets it next clears up after a run that was killed
     output/                 what is being written
+    journal                 what an export has done so far, where that is not remembered elsewhere
     replaced/               the former target, for the moment in which the new one takes its place
     leftover-1/, ...        what killed runs had written
 """
@@ -21,10 +22,12 @@ from pathlib import Path
 from mvtec_convert.errors import MORE_FILES, OutputError, size_in_words
 from mvtec_convert.exchange import exchange
 from mvtec_convert.locks import Lock, try_lock
+from mvtec_convert.opening import is_own
 
-LOCK, OUTPUT, REPLACED, LEFTOVER = "mvtec-convert.lock", "output", "replaced", "leftover-"
+LOCK, OUTPUT, JOURNAL, REPLACED, LEFTOVER = "mvtec-convert.lock", "output", "journal", "replaced", "leftover-"
 
 PAUSE = 0.1  # s, between two looks at a lock that another process holds
+GRACE = 2.0  # s, for which the workers of a run that was killed may hold its lock, until they notice
 
 HINTS = {
     **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), "free some space, or choose another --out"),
@@ -129,6 +132,7 @@ def staging(target: Path, *, wait: bool = False) -> Iterator[Staging]:
 
 
 def _claim(room: Path, target: Path, wait: bool) -> Lock:
+    patience = float("inf") if wait else time.monotonic() + GRACE
     while True:
         try:
             _make(room)
@@ -139,7 +143,7 @@ def _claim(room: Path, target: Path, wait: bool) -> Lock:
             continue  # another process has just finished, and removed it
         if lock is not None:
             return lock
-        if not wait:
+        if time.monotonic() > patience:
             hint = "wait until it is done, or choose another --out"
             raise OutputError("another run is writing this output", path=target, hint=hint)
         time.sleep(PAUSE)
@@ -176,14 +180,6 @@ def _leftovers(room: Path) -> tuple[Path, ...]:
     return found if is_own(room) else ()
 
 
-def is_own(path: Path) -> bool:
-    """Whether a file or folder is this user's, and no other user can have written it."""
-    if not hasattr(os, "getuid"):
-        return True
-    status = path.lstat()
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
-
-
 def _failure(error: OSError, target: Path, room: Path) -> OutputError:
     place = Path(error.filename) if isinstance(error.filename, str) else target
     hint = HINTS.get(error.errno or 0, "check the folder's permissions, or choose another --out")
@@ -203,6 +199,9 @@ def _remove(room: Path, lock: Lock | None, new_parents: list[Path]) -> None:
             elif path.name != LOCK:
                 with suppress(OSError):
                     path.unlink()
+        if any(path.name != LOCK for path in room.iterdir()):
+            # What cannot be removed now is known to be this tool's by the lock's file, and the next run will try again.
+            lock.let_go()
     if lock is not None:
         lock.release()
     for folder in (room, *new_parents):

@@ -94,6 +94,8 @@ class Summary:
         has_regions: whether the numbers are of regions; else of labelled images, which the format sorts by class.
         balance: how often each image of `train` is to be seen; None where nothing was balanced.
         skipped: what cannot be used and was left out.
+        is_up_to_date: whether all of it was there already, so that nothing was done.
+        reused: images that an earlier run, which did not end, had done.
     """
 
     out: Path
@@ -107,3 +109,5 @@ class Summary:
     has_regions: bool = True
     balance: Balance | None = None
     skipped: list[Finding] = field(default_factory=list)
+    is_up_to_date: bool = field(default=False, compare=False)
+    reused: int = field(default=0, compare=False)

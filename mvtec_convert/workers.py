@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
@@ -26,8 +26,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 0) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 0) -> Generator[Result, None, None]:
     """`work(item)` of each item, in the order of the items, by workers that stay a bounded way ahead.
+
+    Who may end before the last result closes it, so that no worker is still at work then.
 
     Processes where they can be forked, else threads. Most of an image's work holds the interpreter lock, so that two
     threads take nearly as long as one; but a process that is not forked takes as long to start as a thousand images.

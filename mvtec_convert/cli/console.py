@@ -183,6 +183,10 @@ def show_summary(summary: Summary) -> None:
         _line(out, ("skipped   ", "bold yellow"), f"{listed}; skipped.json lists all")
     _line(out, ("folder    ", "bold"), shlex.quote(str(summary.out)))
     _line(out, ("next      ", "bold"), summary.next_step)
+    if summary.is_up_to_date:
+        show_note("nothing has changed since this was written, so nothing was done; --fresh writes it anew")
+    elif summary.reused:
+        show_note(f"{_count(summary.reused, 'image')} of an earlier run were taken over; --fresh does all of it again")
     for finding in summary.skipped[:MOST_NOTES]:
         _line(err, ("skipped: ", "bold yellow"), f"{finding.where}: {finding.message}")
     if len(summary.skipped) > MOST_NOTES:

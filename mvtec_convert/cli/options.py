@@ -362,6 +362,21 @@ class ExportFlags(RegionFlags):
             help="Folder to write; an earlier export there is replaced, anything else is left alone.",
         ),
     ] = None  # fmt: skip
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", rich_help_panel=OUTPUT,
+            help="Do all of it again. Without it, a run goes on where one that was cut off had come to, and does "
+            "nothing where nothing has changed.",
+        ),
+    ] = False  # fmt: skip
+    hash: Annotated[
+        bool,
+        typer.Option(
+            "--hash", rich_help_panel=OUTPUT,
+            help="Tell by their content whether files have changed, not by size and time; reads all of them.",
+        ),
+    ] = False  # fmt: skip
     place: Annotated[
         Literal["link", "copy"] | None,
         typer.Option(
@@ -390,6 +405,8 @@ class ExportFlags(RegionFlags):
 
     def keywords(self) -> ExportKeywords:
         """The flags as the functions of `mvtec_convert.api` take them."""
+        from mvtec_convert.records import Records
+
         return {
             "names": self.names,
             "background": _background(self.background),
@@ -407,6 +424,7 @@ class ExportFlags(RegionFlags):
             "balance": self.balance,
             "repeat_threshold": self.repeat_threshold,
             "skip_bad": self.skip_bad,
+            "records": Records(records_folder(), by_content=self.hash, fresh=self.fresh),
         }
 
 
@@ -434,6 +452,13 @@ def sample_root() -> Path:
         with staged(folder) as staging:
             write_sample(staging)
     return folder
+
+
+def records_folder() -> Path:
+    """Where it is remembered what was exported, in the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mvtec-convert") / "exports"
 
 
 class RatiosCommand(commands.Command):

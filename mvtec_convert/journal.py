@@ -1,0 +1,176 @@
+"""What an export has done so far, so that the next run, after a kill, need not do it again.
+
+The first line says for what tool and options it is. Then comes a line an image, as soon as it is done:
+
+    CHECKSUM MARK [what the format made of the image, or null where a filter emptied it]
+
+The mark is a digest of all that the result depends on: the image's place in the export, and its files as they are. A
+line that was cut off, or is not what it should be, is passed over; so is everything where the first line is another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import orjson
+
+from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, seen
+from mvtec_convert.formats import Encoded, Format
+from mvtec_convert.opening import is_own
+from mvtec_convert.plan import Item
+from mvtec_convert.rebuild import hints_of, plain, rebuild
+
+Content: TypeAlias = tuple[Any, ...]
+"""An `Encoded` without its item."""
+
+NAMES = tuple(field.name for field in fields(Encoded) if field.name != "item")
+
+MOST_LINE = 1 << 20
+"""Bytes; where a format makes more of an image (pixels, for instance), that is done again rather than kept twice."""
+
+BUFFER = 1 << 16  # bytes; what a kill may lose
+
+
+def content_of_image(encoded: Encoded) -> Content:
+    """What a format made of an image, without saying of which."""
+    return tuple(getattr(encoded, name) for name in NAMES)
+
+
+def key_of(target: Format, *options: object) -> str:
+    """Digest of all but the image that a format's `encode` depends on.
+
+    Args:
+        target: the format, with its options.
+        options: what else there is; each says all of itself in its `repr`.
+    """
+    declared = type(target)
+    module = getattr(sys.modules[declared.__module__], "__file__", None)  # of another package, perhaps
+    own = (f"{declared.__module__}.{declared.__qualname__}", repr(target), seen(Path(module or "")))
+    return digest([of_tool(), *own, *map(repr, options)])
+
+
+class Journal:
+    """The journal of one export; a context manager, which closes it."""
+
+    def __init__(self, path: Path, key: str, *, by_content: bool = False, fresh: bool = False) -> None:
+        """Open it, or begin a new one; where that is not possible, nothing is written down.
+
+        Args:
+            path: of the file; its folder is made if need be.
+            key: digest of the tool and of all options that change what is made of an image.
+            by_content: recognise files by their content, not by size and time.
+            fresh: begin a new one in any case.
+        """
+        self._path, self._by_content = path, by_content
+        self._first = f"mvtec-convert journal 1 {key} {NAMES}\n".encode()
+        self._places: dict[bytes, int] = {}
+        self._emptied: set[bytes] = set()
+        self._written: IO[bytes] | None = None
+        self._read: IO[bytes] | None = None
+        self._is_usable = True
+        with suppress(OSError):
+            self._open(fresh)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._written, self._read):
+            if file is not None:
+                with suppress(OSError):  # the disk is full
+                    file.close()
+        self._written = self._read = None
+
+    def __contains__(self, mark: bytes | None) -> bool:
+        return mark in self._places
+
+    def mark(self, item: Item) -> bytes | None:
+        """By which an image is found here again; None where its files have just been changed, or are not there."""
+        if self._written is None:
+            return None
+        files = (item.sample.image, *item.sample.masks)
+        stamps = list(map(seen, files))
+        if "missing" in stamps or not is_settled(stamps, time.time_ns()):
+            return None
+        return digest([repr(item), *(map(content_of, files) if self._by_content else stamps)]).encode()
+
+    def is_emptied(self, mark: bytes | None) -> bool:
+        """Whether a filter left nothing of a defective image that is in here."""
+        return mark in self._emptied
+
+    def read(self, mark: bytes | None) -> Content | None:
+        """What was made of an image that is in here; None where a filter left nothing of it."""
+        assert self._read is not None
+        assert mark is not None
+        self._read.seek(self._places[mark])
+        found = _parsed(self._read.readline(MOST_LINE))
+        assert found is not None  # each was looked at when the journal was opened, and nobody else writes to it
+        return found[1]
+
+    def add(self, mark: bytes | None, content: Content | None) -> None:
+        """Write an image down."""
+        if mark is None or self._written is None or not self._is_usable:
+            return
+        try:
+            body = mark + b" " + orjson.dumps(content, default=plain) + b"\n"
+            if len(body) < MOST_LINE - 16:
+                self._written.write(b"%08x " % zlib.crc32(body) + body)
+        except (OSError, TypeError):  # a full disk; what another package's format calls its rows
+            self._is_usable = False
+
+    def _open(self, fresh: bool) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not is_own(self._path.parent):
+            return
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        written = os.fdopen(os.open(self._path, flags, 0o600), "r+b", buffering=BUFFER)
+        end = 0 if fresh else self._look_through(written)
+        written.seek(end)
+        written.truncate()
+        if end == 0:
+            written.write(self._first)
+        written.flush()
+        self._written, self._read = written, self._path.open("rb")
+
+    def _look_through(self, file: IO[bytes]) -> int:
+        """Where the lines end that can be used; their places are kept."""
+        if file.readline(MOST_LINE) != self._first:
+            return 0
+        end = file.tell()
+        for line in iter(lambda: file.readline(MOST_LINE), b""):
+            found = _parsed(line)
+            if found is None:
+                break
+            mark, content = found
+            self._places[mark] = end
+            if content is None:
+                self._emptied.add(mark)
+            end += len(line)
+        return end
+
+
+def _parsed(line: bytes) -> tuple[bytes, Content | None] | None:
+    """(mark, content) of a line; None of one that is no good."""
+    checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body) or not body.endswith(b"\n"):
+        return None
+    mark, _, text = body.partition(b" ")
+    try:
+        values = orjson.loads(text)
+        return mark, None if values is None else tuple(_content(values))
+    except (ValueError, TypeError):
+        return None
+
+
+def _content(values: Any) -> Iterator[Any]:
+    hints = hints_of(Encoded)
+    for name, value in zip(NAMES, values, strict=True):
+        yield rebuild(hints[name], value)
