@@ -229,7 +229,7 @@ def _show_balance(found: Balance, with_regions: bool) -> None:
     images = f"train's {len(found.repeats)} images are seen {sum(found.repeats.values())} times"
     if all(entry.factor == 1 for entry in found.classes):
         _line(
-            out, ("balance   ", "bold"), f"{found.options.method}: nothing changes, since no class is rarer than others"
+            out, ("balance   ", "bold"), f"{found.options.method}: nothing changes, since no class of train is rarer than another"
         )
         return
     below = "" if found.threshold is None else f"; classes below {100 * found.threshold:.1f} % of them gain"
