@@ -1,6 +1,6 @@
 """How long conversions take, beside what else one would run, and beside what nobody can do without.
 
-    python benchmarks/speed.py [--masks 1000 ...] [--rounds 5] [--datum /path/to/datum] [--only coco plain ...]
+    python benchmarks/speed.py [--masks 1000 ...] [--rounds 5] [--datum /path/to/datum] [--only coco sam ...]
 
 Makes the data (`make_data.py`), runs every contender in turn, round by round, each as a whole process with its default
 options, and prints the medians and one table of ratios beside their targets. With several numbers of masks the last
@@ -68,8 +68,8 @@ RATIOS = (
     Ratio("coco again, nothing changed", "coco", 0.3),
     Ratio("stats of 5,350 images", "reading their 1,250 masks", 1.3),
     Ratio("stats, one job", "reading them, one job", 1.3),
-    Ratio("--help", "bare interpreter", 15),
-    Ratio("--help", "datum --help", 0.4),
+    Ratio("help", "bare interpreter", 15),
+    Ratio("help", "datum help", 0.4),
 )
 AT_10_000 = 0.25
 """Target of coco against the plain script from 10,000 masks on."""
@@ -94,7 +94,7 @@ def contenders(data: Path, ad: Path, out: Path, datum: str | None) -> list[Conte
     coco, yolo, sam = convert
     found = [
         Contender("bare interpreter", [[PYTHON, "-c", "pass"]]),
-        Contender("--help", [[*OUR, "--help"]]),
+        Contender("help", [[*OUR, "--help"]]),
         Contender("plain script", [[PYTHON, str(HERE / "plain_script.py"), str(data), str(out.with_suffix(".json"))]]),
         Contender("reading the masks", [[PYTHON, str(HERE / "read_masks.py"), str(data)]]),
         Contender("coco", [coco]),
@@ -113,7 +113,7 @@ def contenders(data: Path, ad: Path, out: Path, datum: str | None) -> list[Conte
             + ["-o", str(out / part.name)]
             for part in parts
         ]
-        found += [Contender("datum --help", [[datum, "--help"]]), Contender("Datumaro", each)]
+        found += [Contender("datum help", [[datum, "--help"]]), Contender("Datumaro", each)]
     return found
 
 

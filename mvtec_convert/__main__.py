@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-
-from mvtec_convert.cli.app import run
 
 
 def main() -> None:
     """Run the command line and exit."""
+    gc.set_threshold(100_000)  # loading libraries makes many objects and no garbage, which is looked for in vain
+    from mvtec_convert.cli.app import run
+
     sys.exit(run(sys.argv[1:]))
 
 

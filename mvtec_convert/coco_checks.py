@@ -47,6 +47,9 @@ WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+", re.IGNOR
 Problem: TypeAlias = tuple[str, str, Severity, str]
 """Code, message, severity and hint."""
 
+Extent: TypeAlias = tuple[float, float, float]
+"""Of a polygon: its smallest coordinate, its largest x, its largest y; px."""
+
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -400,7 +403,8 @@ def _geometry(annotation: Annotation, size: Size) -> Iterator[Problem]:
     segmentation = annotation.segmentation
     if not segmentation:
         return
-    wrong = _outside(segmentation, size) or unreadable(segmentation, size)
+    extents = [_extent(polygon) for polygon in segmentation] if isinstance(segmentation, list) else []
+    wrong = _outside(extents, size) or unreadable(segmentation, size, extents)
     if wrong is not None:
         yield wrong
         return
@@ -429,17 +433,25 @@ def _wrong_area(annotation: Annotation, area: int) -> Iterator[Problem]:
     yield "area", message, "warning" if is_minor else "error", "write the number of mask pixels"
 
 
-def unreadable(segmentation: list[list[float]] | Rle, image: Sized) -> Problem | None:
-    """What pycocotools must not be given: it raises, computes nonsense, takes all memory or crashes; or None."""
+def unreadable(
+    segmentation: list[list[float]] | Rle, image: Sized, extents: Sequence[Extent] | None = None
+) -> Problem | None:
+    """What pycocotools must not be given: it raises, computes nonsense, takes all memory or crashes; or None.
+
+    Args:
+        segmentation: of an instance of the image.
+        image: its size, px.
+        extents: of the polygons, where they are known.
+    """
     if not isinstance(segmentation, list):
         return wrong_rle(segmentation.size, segmentation.counts, image)
     if not segmentation:
         return "empty-segmentation", "no polygon, though others of this file have some", "error", "draw it"
     longest = 0.0  # px that the outlines may have at most: with each point as far from the one before as any two are
-    for j, polygon in enumerate(segmentation):
+    for j, (polygon, extent) in enumerate(zip(segmentation, extents or map(_extent, segmentation), strict=True)):
         if len(polygon) % 2:
             return "odd-polygon", f"polygon {j} has {len(polygon)} numbers, but points are pairs", "error", "redraw it"
-        low, high = min(polygon), max(polygon)
+        low, high = extent[0], max(extent[1:])
         if max(-low, high) > FARTHEST:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
@@ -449,9 +461,13 @@ def unreadable(segmentation: list[list[float]] | Rle, image: Sized) -> Problem |
     return None
 
 
-def _outside(segmentation: list[list[float]] | Rle, image: Sized) -> Problem | None:
-    for j, polygon in enumerate(segmentation if isinstance(segmentation, list) else ()):
-        beyond = max(-min(polygon), max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
+def _extent(polygon: Sequence[float]) -> Extent:
+    return min(polygon), max(polygon[::2]), max(polygon[1::2])
+
+
+def _outside(extents: Sequence[Extent], image: Sized) -> Problem | None:
+    for j, (low, right, bottom) in enumerate(extents):
+        beyond = max(-low, right - image.width, bottom - image.height)
         if beyond > ROUNDING:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
