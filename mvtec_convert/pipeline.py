@@ -25,7 +25,7 @@ from mvtec_convert.regions import RegionOptions, annotate
 from mvtec_convert.skipping import refuse_emptied, save_skipped, without, without_errors
 from mvtec_convert.staging import JOURNAL, Staging
 from mvtec_convert.summary import Fidelity, SplitSummary, Summary
-from mvtec_convert.workers import in_order
+from mvtec_convert.workers import at_most, in_order
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -170,7 +170,7 @@ def _export(
             save_skipped(skipped, dataset.root, folder)
         save_classes(plan.labels, folder)
         splits.save(plan.split, folder)
-        summary.notes = [*dataset.findings, *_self_check(target, folder, out)]
+        summary.notes = [*dataset.findings, *_self_check(target, folder, out, options.jobs)]
         save_manifest(folder, _facts(target, options, summary.fidelity))
         if run is not None:
             run.look_at(folder)
@@ -298,9 +298,10 @@ def _count(summary: Summary, encoded: Encoded) -> None:
         summary.fidelity.add(encoded.item.name, encoded.ious)
 
 
-def _self_check(target: Format, folder: Path, out: Path) -> list[Finding]:
+def _self_check(target: Format, folder: Path, out: Path, jobs: int) -> list[Finding]:
     """What the format's own check says of what was just written. Leaks are the source's: told, not refused."""
-    notes = [_moved(finding, folder, out) for finding in target.check(folder)]
+    with at_most(jobs):
+        notes = [_moved(finding, folder, out) for finding in target.check(folder)]
     errors = [note for note in notes if note.severity == "error" and note.code != "split-leak"]
     if errors:
         listed = "\n  ".join(str(error) for error in errors[:10])

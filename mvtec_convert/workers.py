@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from itertools import cycle
 from multiprocessing.connection import Connection
 from typing import TypeVar
@@ -21,6 +22,8 @@ import cv2
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
+
+_allowed: ContextVar[int] = ContextVar("_allowed", default=0)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,13 +40,23 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
     Args:
         work: depends on its argument alone, and does not change what others see; its results can be pickled.
         items: what to work on.
-        jobs: workers; 0 means one for each core.
+        jobs: workers; 0 means as many as `at_most` allows, else one for each core.
     """
-    count = min(jobs if jobs > 0 else os.cpu_count() or 1, len(items) or 1)
+    count = min(jobs or _allowed.get() or os.cpu_count() or 1, len(items) or 1)
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     shared = _forked if count > 1 and len(items) >= WORTH_FORKING and _may_fork() else _threaded
     with _one_opencv_thread():
         yield from shared(work, batches, count)
+
+
+@contextmanager
+def at_most(jobs: int) -> Iterator[None]:
+    """Within the block, `in_order` takes so many workers where it is not told a number; 0: one for each core."""
+    before = _allowed.set(jobs)
+    try:
+        yield
+    finally:
+        _allowed.reset(before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mvtec_convert.validation import Validation
 
 MOST_NOTES = 10
+REDRAWN_AFTER = 0.1  # s
 WIDE = 120  # characters
 
 out = Console(highlight=False, markup=False)
@@ -55,9 +57,18 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    # Drawn by who counts, not by a thread: a process with a second thread cannot be forked, and works half as fast.
+    with Progress(*columns, console=err, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+        drawn = 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal drawn
+            if done == total or time.monotonic() > drawn + REDRAWN_AFTER:
+                bar.update(task, completed=done, total=total or None, refresh=True)
+                drawn = time.monotonic()
+
+        yield show
 
 
 @contextmanager

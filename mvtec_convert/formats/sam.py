@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import ValidationError
 
@@ -29,6 +29,7 @@ from mvtec_convert.prompts import PromptOptions
 from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.sam import Image, SamFile
+from mvtec_convert.workers import in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +117,17 @@ def _check(folder: Path) -> Iterator[Finding]:
     images_by_split: dict[str, list[Path]] = {}
     masks: Counter[str] = Counter()
     ids: dict[int, Path] = {}
-    for path in files:
+    for path, look in zip(files, in_order(_look, files), strict=True):
         split = path.relative_to(folder).parent.name or folder.resolve().name
         images = images_by_split.setdefault(split, [])
-        file = checks.open_json(path, "see `mvtec-convert schema sam` for the form")
-        if isinstance(file, Finding):
-            yield file
-            continue
-        try:
-            content = SamFile.model_validate(file.document)
-        except ValidationError as error:
-            yield from file.schema_findings(problems(error))
-            continue
-        masks[split] += len(content.annotations)
-        yield from _check_image(file, content.image, images, ids)
-        yield from sa1b.check_annotations(file, content)
+        masks[split] += look.masks
+        images += look.images
+        if look.image_id is not None:
+            first = ids.setdefault(look.image_id, path)
+            if first != path:
+                message = f"image_id {look.image_id} is also that of {first.name}"
+                yield Finding("duplicate-id", message, str(path), hint="give each image its own id")
+        yield from look.findings
     # A file that cannot be read still tells which image is its own.
     stems = {path.with_suffix("") for path in files}
     for split, images in images_by_split.items():
@@ -145,19 +142,36 @@ def _check(folder: Path) -> Iterator[Finding]:
     yield from checks.shared_images(images_by_split)
 
 
-def _check_image(file: JsonFile, image: Image, images: list[Path], ids: dict[int, Path]) -> Iterator[Finding]:
-    """The image that the file is about; added to `images` if it lies beside the file."""
-    first = ids.setdefault(image.image_id, file.path)
-    if first != file.path:
-        message = f"image_id {image.image_id} is also that of {first.name}"
-        yield file.finding("duplicate-id", message, hint="give each image its own id")
-    wrong = _not_beside(file, image)
-    if wrong is not None:
-        yield wrong
-        return
-    path = file.path.parent / image.file_name
-    images.append(path)
-    yield from checks.image(path, (image.width, image.height))
+class _Look(NamedTuple):
+    """What one file says; see `_check`.
+
+    Attributes:
+        image_id: None where the file cannot be read.
+        images: the image that it is about, if that lies beside it.
+        masks: how many it has.
+        findings: all that is wrong with it by itself.
+    """
+
+    image_id: int | None
+    images: tuple[Path, ...]
+    masks: int
+    findings: tuple[Finding, ...]
+
+
+def _look(path: Path) -> _Look:
+    file = checks.open_json(path, "see `mvtec-convert schema sam` for the form")
+    if isinstance(file, Finding):
+        return _Look(None, (), 0, (file,))
+    try:
+        content = SamFile.model_validate(file.document)
+    except ValidationError as error:
+        return _Look(None, (), 0, tuple(file.schema_findings(problems(error))))
+    wrong = _not_beside(file, content.image)
+    images = () if wrong else (path.parent / content.image.file_name,)
+    size = (content.image.width, content.image.height)
+    found = [wrong] if wrong else [finding for image in images for finding in checks.image(image, size)]
+    found += sa1b.check_annotations(file, content)
+    return _Look(content.image.image_id, images, len(content.annotations), tuple(found))
 
 
 def _not_beside(file: JsonFile, image: Image) -> Finding | None:
