@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mvtec_convert.api import to_coco as to_coco
     from mvtec_convert.api import to_format as to_format
+    from mvtec_convert.api import to_labelme as to_labelme
     from mvtec_convert.api import to_sam as to_sam
     from mvtec_convert.api import to_yolo as to_yolo
     from mvtec_convert.dataset import Dataset as Dataset
@@ -67,6 +68,7 @@ _HOMES = {
     "stats": "statistics",
     "to_coco": "api",
     "to_format": "api",
+    "to_labelme": "api",
     "to_masks": "mask_tree",
     "to_sam": "api",
     "to_yolo": "api",

@@ -217,6 +217,33 @@ def _export(
     return export(dataset, target(options), Path(out), options, progress, run)
 
 
+def to_labelme(
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    shape: Literal["polygon", "mask"] = "polygon",
+    simplify: float | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[ExportKeywords],
+) -> Summary:
+    """Write a dataset for labelme, in which labels can be corrected; `to_masks` brings them back.
+
+    Args:
+        dataset: what to export.
+        out: folder to create, or an earlier export to replace; it appears whole or not at all.
+        shape: `polygon`, whose points can be moved there, or `mask`.
+        simplify: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
+        progress: called with (images done, images in all).
+        **keywords: see `ExportKeywords`.
+
+    Raises:
+        MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+    """
+    from mvtec_convert.formats.labelme import Labelme
+
+    return export(dataset, Labelme(shape, simplify), Path(out), export_options(**keywords), progress)
+
+
 def to_format(
     dataset: Dataset,
     out: str | Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import struct
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from mvtec_convert.errors import MaskError
 from mvtec_convert.opening import open_file, read_file
@@ -565,5 +567,35 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def save_grey(values: BinaryMask, target: Path) -> None:
     """Save a mask as an 8-bit greyscale PNG; shape (height, width), its values as they are."""
+    target.write_bytes(grey_png(values))
+
+
+def grey_png(values: BinaryMask) -> bytes:
+    """A mask as an 8-bit greyscale PNG; shape (height, width), its values as they are."""
     # Masks are long runs of few values: looking for more than runs takes longer, and makes the file larger.
-    Image.fromarray(values).save(target, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return stream.getvalue()
+
+
+def png_values(data: bytes, path: Path) -> npt.NDArray[Any]:
+    """What a PNG that lies in another file holds, decoded by Pillow: indices where it has a palette.
+
+    Args:
+        data: the PNG.
+        path: the file that it lies in, for messages.
+
+    Returns:
+        Shape (height, width), or (height, width, bands).
+
+    Raises:
+        MaskError: no PNG, damaged or too large.
+    """
+    header = _png_header(data)
+    if header is None:
+        raise MaskError("a mask in it is no PNG", path=path, hint="draw the mask again")
+    _refuse_large(header.width, header.height, path)
+    try:
+        return np.asarray(PngImageFile(io.BytesIO(data)))
+    except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
+        raise _undecodable(path, error) from None

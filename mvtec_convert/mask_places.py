@@ -131,7 +131,8 @@ class Places:
         """Keys of the good images of a category that go to train."""
         share = self.train
         if share is None:
-            if len({image.split for image, _ in good}) > 1 or any(origin.is_train is not None for _, origin in good):
+            splits = {image.split for image, _ in good}
+            if ("train" in splits and len(splits) > 1) or any(origin.is_train is not None for _, origin in good):
                 return {image.key for image, origin in good if _was_in_train(image, origin)}
             share = DEFAULT_TRAIN_SHARE
         count = round(share * len(good))

@@ -48,7 +48,7 @@ class Origin:
         category: what is shown.
         defect_type: of the source; None where the name does not tell.
         stem: the name to give it there.
-        is_train: whether it is a good image of the source's train; None where the name does not tell.
+        is_train: whether it was in the source's train, which has good images alone; None where the name does not tell.
     """
 
     category: str
@@ -99,7 +99,7 @@ class Origins:
 
     def _origin(self, category: str, defect: str, stem: str) -> Origin:
         if defect != GOOD:
-            return Origin(category, defect, stem)
+            return Origin(category, defect, stem, is_train=False)
         is_train = stem.startswith(IN_TRAIN) and stem != IN_TRAIN
         return Origin(category, GOOD, stem.removeprefix(IN_TRAIN) if is_train else stem, is_train)
 

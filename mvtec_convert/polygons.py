@@ -158,6 +158,27 @@ def pixel_ring(region: Region) -> Ring:
     return _without_straight_points(np.array(ring, np.int64)) + (region.x - 1, region.y - 1)
 
 
+def coarse_pixel_rings(region: Region, tolerance: float) -> list[Ring]:
+    """Rings through pixels with fewer points, one for each 8-connected part, its holes joined by bridges.
+
+    A part that is thinner than the tolerance may have one or two points, a hole that is is left out.
+
+    Args:
+        region: what to outline.
+        tolerance: how far a ring may pass from a pixel that it went through, px (Douglas-Peucker).
+    """
+    rings = []
+    for outer, holes in _contours(region.crop, cv2.CHAIN_APPROX_NONE, (region.x, region.y)):
+        ring = _coarse(outer, tolerance)
+        kept = (coarse for hole in holes if len(coarse := _coarse(hole, tolerance)) > 2)
+        rings.append(_join_holes(Outline(ring, tuple(kept))) if len(ring) > 2 else ring)
+    return rings
+
+
+def _coarse(contour: Contour, tolerance: float) -> Ring:
+    return np.asarray(cv2.approxPolyDP(contour, tolerance, closed=True), np.int64).reshape(-1, 2)
+
+
 def _pixel_walk(crop: BinaryMask, outer: Contour, holes: Sequence[Contour]) -> list[tuple[int, int]]:
     walk = _square_steps(crop, outer)
     for ring in sorted((_square_steps(crop, hole) for hole in holes), key=min):

@@ -27,6 +27,8 @@ EXPORTS = {
     "coco-rle": partial(mc.to_coco, segmentation="rle"),
     "coco-simple": partial(mc.to_coco, simplify=0.9),
     "coco-roboflow": partial(mc.to_coco, layout="roboflow"),
+    "labelme": mc.to_labelme,
+    "labelme-mask": partial(mc.to_labelme, shape="mask"),
     "sam": partial(mc.to_sam, points=2, negatives=2, box_jitter=3),
     "sam2": partial(mc.to_sam, layout="sam2", points=2),
     "sam3": partial(mc.to_sam, layout="sam3"),

@@ -20,6 +20,7 @@ from mvtec_convert.cli import (
     commands,
     download,
     export,
+    labelme,
     layouts,
     masks,
     preview,
@@ -47,7 +48,7 @@ app = typer.Typer(
 commands.register(
     app,
     {
-        "Convert": (yolo, coco, sam, export, masks),
+        "Convert": (yolo, coco, sam, labelme, export, masks),
         "See what is there": (stats, report, preview),
         "Find what is wrong": (check, validate),
         "Get data, look things up": (download, sample, layouts, schema),

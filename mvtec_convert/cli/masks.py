@@ -20,8 +20,8 @@ def masks(
         Path,
         typer.Argument(
             metavar="FROM",
-            help="An annotated dataset, ours or any other: COCO (from CVAT, Roboflow, Label Studio too), YOLO, SA-1B "
-            "and the other SAM layouts. For COCO, one annotation file will do.",
+            help="An annotated dataset, ours or any other: COCO (from CVAT, Roboflow, Label Studio too), YOLO, "
+            "labelme, SA-1B and the other SAM layouts. For COCO, one annotation file will do.",
         ),
     ],
     out: Annotated[
