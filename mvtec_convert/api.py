@@ -238,6 +238,10 @@ def to_labelme(
 
     Raises:
         MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> mc.to_labelme(dataset, "carpet-labelme").fidelity.exact
+    39
     """
     from mvtec_convert.formats.labelme import Labelme
 
