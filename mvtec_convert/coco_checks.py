@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -25,6 +25,7 @@ from mvtec_convert.jsonio import RecordLines
 from mvtec_convert.rle import bounding_box, unsound
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
+from mvtec_convert.workers import WORTH_FORKING, in_order
 
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
 ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways
@@ -51,6 +52,7 @@ Extent: TypeAlias = tuple[float, float, float]
 """Of a polygon: its smallest coordinate, its largest x, its largest y; px."""
 
 Record = TypeVar("Record", bound=BaseModel)
+Result = TypeVar("Result")
 
 
 class Sized(Protocol):
@@ -183,10 +185,14 @@ def each_record(file: JsonFile, key: str, model: type[Record]) -> Iterator[tuple
             yield from file.schema_findings(problems(error), key, i)
             continue
         yield i, record
-        number = document["id"]
-        if first.setdefault(number, i) != i:
-            message = f"id {number} is also that of {key}[{first[number]}]"
-            yield file.finding("duplicate-id", message, key, i, hint=f"give each of the {key} its own id")
+        yield from _repeated(file, key, i, document["id"], first)
+
+
+def _repeated(file: JsonFile, key: str, index: int, number: int, first: dict[int, int]) -> Iterator[Finding]:
+    """Whether a record's id is another's; `first`, the index of the first of each, is added to."""
+    if first.setdefault(number, index) != index:
+        message = f"id {number} is also that of {key}[{first[number]}]"
+        yield file.finding("duplicate-id", message, key, index, hint=f"give each of the {key} its own id")
 
 
 def read_records(
@@ -198,6 +204,40 @@ def read_records(
             yield found
         else:
             into.append(found)
+
+
+class _Look(NamedTuple):
+    """What an annotation says by itself.
+
+    Attributes:
+        id: of the annotation, as all up to `area` are.
+        image_id: see `Annotation`.
+        category_id: see `Annotation`.
+        bbox: see `Annotation`.
+        area: see `Annotation`.
+        has_mask: whether it has a segmentation.
+        has_compressed_rle: whether that is a string.
+        references: what it points to that is not there.
+        others: everything else that is wrong with it.
+    """
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    has_mask: bool
+    has_compressed_rle: bool
+    references: tuple[Problem, ...]
+    others: tuple[Problem, ...]
+
+
+def _shared_out(look: Callable[[Iterable[Any]], Result], records: Sequence[Any] | RecordLines) -> Iterator[Result]:
+    """`look` of the records, part by part and in their order; on several cores where they are many, and on disk."""
+    if isinstance(records, RecordLines):
+        parts = records.parts()
+        return in_order(look, parts) if len(parts) >= WORTH_FORKING else map(look, parts)
+    return (look((record,)) for record in records)
 
 
 class FileCheck:
@@ -291,33 +331,56 @@ class FileCheck:
     def check_annotations(self, also_each: AlsoInAnnotation) -> Iterator[Finding]:
         """References and geometry."""
         image_ids, category_ids = self.ids("images"), self.ids("categories")
+
+        def look(documents: Iterable[Any]) -> list[_Look | list[str]]:
+            return [self._look(document, image_ids, category_ids, also_each) for document in documents]
+
         first: dict[tuple[object, ...], int] = {}
+        first_ids: dict[int, int] = {}
         without_mask: list[int] = []
-        for found in each_record(self.file, "annotations", Annotation):
-            if isinstance(found, Finding):
-                yield found
+        for i, found in enumerate(chain.from_iterable(_shared_out(look, self.file.document["annotations"]))):
+            if not isinstance(found, _Look):
+                yield from self.file.schema_findings(found, "annotations", i)
                 continue
-            i, annotation = found
-            size = self.sizes.get(annotation.image_id)
-            yield from self._told(i, references(annotation, image_ids, category_ids))
-            yield from self._told(i, _twice(annotation, i, first))
-            yield from self._told(i, also_each(annotation, size))
-            self._count(annotation)
-            if not annotation.segmentation:
+            yield from self._told(i, found.references)
+            yield from self._told(i, _twice(found, i, first))
+            yield from self._told(i, found.others)
+            yield from _repeated(self.file, "annotations", i, found.id, first_ids)
+            self.used[found.category_id] += 1
+            self.has_compressed_rle |= found.has_compressed_rle
+            if not found.has_mask:
                 without_mask.append(i)
-            if size is not None and size.width * size.height <= MAX_PIXELS:
-                yield from self._told(i, _geometry(annotation, size))
         yield from self._judge_missing(without_mask)
+
+    def _look(
+        self, document: Any, image_ids: Container[int], category_ids: Container[int], also_each: AlsoInAnnotation
+    ) -> _Look | list[str]:
+        """What one annotation says, or in what it does not fit the schema."""
+        try:
+            annotation = Annotation.model_validate(document)
+        except ValidationError as error:
+            return problems(error)
+        size = self.sizes.get(annotation.image_id)
+        others = list(also_each(annotation, size))
+        if size is not None and size.width * size.height <= MAX_PIXELS:
+            others += _geometry(annotation, size)
+        segmentation = annotation.segmentation
+        return _Look(
+            annotation.id,
+            annotation.image_id,
+            annotation.category_id,
+            annotation.bbox,
+            annotation.area,
+            has_mask=bool(segmentation),
+            has_compressed_rle=isinstance(segmentation, Rle) and isinstance(segmentation.counts, str),
+            references=tuple(references(annotation, image_ids, category_ids)),
+            others=tuple(others),
+        )
 
     def _told(self, index: int, wrong: Iterable[Problem]) -> Iterator[Finding]:
         """What is wrong with an annotation, as findings."""
         for code, message, severity, hint in wrong:
             yield self.file.finding(code, message, "annotations", index, severity, hint)
-
-    def _count(self, annotation: Annotation) -> None:
-        self.used[annotation.category_id] += 1
-        segmentation = annotation.segmentation
-        self.has_compressed_rle |= isinstance(segmentation, Rle) and isinstance(segmentation.counts, str)
 
     def _judge_missing(self, without_mask: list[int]) -> Iterator[Finding]:
         """Annotations without a mask are sound if none has one."""
@@ -389,7 +452,7 @@ def outside_box(box: Sequence[float], image: Sized) -> Iterator[Problem]:
         yield "outside-image", message, "error" if beyond > ROUNDING else "warning", "cut it at the border"
 
 
-def _twice(annotation: Annotation, index: int, first: dict[tuple[object, ...], int]) -> Iterator[Problem]:
+def _twice(annotation: _Look, index: int, first: dict[tuple[object, ...], int]) -> Iterator[Problem]:
     """Whether an annotation repeats another; `first`, the index of the first of each, is added to."""
     key = (annotation.image_id, annotation.category_id, annotation.bbox, annotation.area)
     if first.setdefault(key, index) != index:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,6 +22,9 @@ MOST_BYTES = 1 << 31
 
 MOST_LINE = 1 << 26
 """Bytes of one record."""
+
+IN_PART = 8
+"""Records of a file that are read at once where several processes share it out."""
 
 
 def save_json(document: Any, path: Path) -> None:
@@ -71,13 +75,13 @@ class RecordLines:
 
     Attributes:
         path: of the file.
-        start: where the first record begins, bytes.
+        starts: where the first record begins, and each `IN_PART` records farther on; bytes.
         first_line: the line of the first record, 1-based.
         count: number of records.
     """
 
     path: Path
-    start: int
+    starts: Sequence[int]
     first_line: int
     count: int
 
@@ -86,8 +90,15 @@ class RecordLines:
 
     def __iter__(self) -> Iterator[Any]:
         with open_file(self.path) as file:
-            file.seek(self.start)
+            file.seek(self.starts[0])
             yield from map(_record, islice(_lines(file), self.count))
+
+    def parts(self) -> list[RecordLines]:
+        """The list in pieces of `IN_PART` records, the last of the rest."""
+        return [
+            RecordLines(self.path, (start,), self.first_line + before, min(IN_PART, self.count - before))
+            for start, before in zip(self.starts, range(0, self.count, IN_PART), strict=False)
+        ]
 
 
 def parse_lines(path: Path) -> dict[str, Any] | None:
@@ -111,19 +122,22 @@ def _lists_on_lines(file: IO[bytes], path: Path) -> dict[str, Any] | None:
     document: dict[str, Any] = orjson.loads(head[:-2] + b"}")
     line = 2
     while key := re.fullmatch(rb'"(\w+)":\[\n', file.readline(MOST_LINE)):
-        start, name = file.tell(), key[1].decode()
-        count, closing = _skip_records(file)
+        starts, name = array("q", [file.tell()]), key[1].decode()
+        count, closing = _skip_records(file, starts)
         if name in document:
             return None
-        document[name] = RecordLines(path, start, line + 1, count)
+        document[name] = RecordLines(path, starts, line + 1, count)
         if closing != b"],\n":
             return document if closing == b"]}\n" and not file.read(1) else None
         line += count + 2
     return None
 
 
-def _skip_records(file: IO[bytes]) -> tuple[int, bytes]:
-    """How many lines are records, and the line after them. Raises ValueError where one is not, or the list is not."""
+def _skip_records(file: IO[bytes], starts: array[int]) -> tuple[int, bytes]:
+    """How many lines are records, and the line after them. Raises ValueError where one is not, or the list is not.
+
+    `starts`, where each part of `IN_PART` records begins, bytes, is added to.
+    """
     more = True  # records may follow: at the beginning, and after a comma
     for count, line in enumerate(_lines(file)):
         if line.startswith(b"]") and (not more or not count):
@@ -132,6 +146,8 @@ def _skip_records(file: IO[bytes]) -> tuple[int, bytes]:
             break
         _record(line)
         more = line.endswith(b",\n")
+        if (count + 1) % IN_PART == 0:
+            starts.append(file.tell())
     raise ValueError("no list of records on lines")
 
 
