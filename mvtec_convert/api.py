@@ -243,9 +243,13 @@ def to_labelme(
     >>> mc.to_labelme(dataset, "carpet-labelme").fidelity.exact
     39
     """
-    from mvtec_convert.formats.labelme import Labelme
 
-    return export(dataset, Labelme(shape, simplify), Path(out), export_options(**keywords), progress)
+    def target(_: ExportOptions) -> Format:
+        from mvtec_convert.formats.labelme import Labelme
+
+        return Labelme(shape, simplify)
+
+    return _export(dataset, out, target, {"labelme": [shape, simplify]}, keywords, progress)
 
 
 def to_format(

@@ -239,9 +239,8 @@ def _show_balance(found: Balance, with_regions: bool) -> None:
     """Train's images, and each class, before and after."""
     images = f"train's {len(found.repeats)} images are seen {sum(found.repeats.values())} times"
     if all(entry.factor == 1 for entry in found.classes):
-        _line(
-            out, ("balance   ", "bold"), f"{found.options.method}: nothing changes, since no class of train is rarer than another"
-        )
+        nothing = "nothing changes, since no class of train is rarer than another"
+        _line(out, ("balance   ", "bold"), f"{found.options.method}: {nothing}")
         return
     below = "" if found.threshold is None else f"; classes below {100 * found.threshold:.1f} % of them gain"
     _line(out, ("balance   ", "bold"), f"{found.options.method}: {images}{below}")
