@@ -66,7 +66,7 @@ class Drawn:
         return root
 
 
-def encoded(content: Content, suffix: str) -> bytes:
+def encoded(content: Content, suffix: str, *, one_bit: bool = False) -> bytes:
     if suffix not in KINDS:
         assert isinstance(content, str)
         return content.encode()
@@ -78,6 +78,7 @@ def encoded(content: Content, suffix: str) -> bytes:
         for (x, y, width, height), value in content:
             pixels[y : y + height, x : x + width] = value
         picture = Image.fromarray(pixels)
+        picture = picture.convert("1") if one_bit else picture
     stream = io.BytesIO()
     picture.save(stream, KINDS[suffix])
     return stream.getvalue()
@@ -228,6 +229,16 @@ VISA_PACKED = drawn(
     parts=("candle",),
 )
 
+VISA_TWO_CLASSES = drawn(
+    by_key(
+        good("candle", "train", "candle/train/good/0000.JPG"),
+        defective("candle", "bad", "candle/train/bad/000.JPG", "candle/ground_truth/train/bad/000.png", split="train"),
+        good("candle", "test", "candle/test/good/0001.JPG"),
+        defective("candle", "bad", "candle/test/bad/001.JPG", "candle/ground_truth/test/bad/001.png"),
+    ),
+    parts=("candle",),
+)
+
 BTAD = drawn(
     by_key(
         good("01", "train", "01/train/ok/0000.bmp"),
@@ -276,7 +287,14 @@ KOLEKTOR_2 = drawn(
         "kolektor_sdd2/test/20000.png": good("kolektor_sdd2", "test", "test/20000.png"),
         "kolektor_sdd2/test/20001.png": defective("kolektor_sdd2", "defect", "test/20001.png", "test/20001_GT.png"),
     },
-    {"train/10000_GT.png": BLACK, "test/20000_GT.png": BLACK},
+    {
+        "train/10000_GT.png": BLACK,
+        "test/20000_GT.png": BLACK,
+        # The published archive has these two as well.
+        "train/10001 (copy).png": IMAGE,
+        "train/10001_GT (copy).png": WHITE,
+    },
+    warnings=("identical-images", "identical-images"),
 )
 
 OWN = drawn(
@@ -344,7 +362,7 @@ TREES: Mapping[str, tuple[Drawn, ...]] = {
     "mvtec_ad_2": (MVTEC_AD_2,),
     "mvtec_loco": (MVTEC_LOCO,),
     "own": (OWN, OWN_VALUES, OWN_COLOURS),
-    "visa": (VISA, VISA_PACKED),
+    "visa": (VISA, VISA_PACKED, VISA_TWO_CLASSES),
 }
 CASES = [(name, tree) for name, trees in TREES.items() for tree in trees]
 IDS = [f"{name}-{i}" if i else name for name, trees in TREES.items() for i in range(len(trees))]

@@ -251,7 +251,12 @@ def test_each_way_to_break_a_tree_gives_its_finding_and_no_other(case: Case, roo
 
 def test_every_documented_finding_of_a_source_has_a_case() -> None:
     tested = {(case.code, case.severity) for case in CASES} | {("near-duplicate", "warning")}
-    tested |= {("unlabelled", "warning"), ("orphan-mask", "warning"), ("bad-config", "error")}  # test_layout_*.py
+    tested |= {
+        ("nested-dataset", "warning"),
+        ("unlabelled", "warning"),
+        ("orphan-mask", "warning"),
+        ("bad-config", "error"),
+    }  # test_layout_*.py
     assert documented()["sourcedatasets"] == tested
 
 

@@ -16,7 +16,10 @@ from mvtec_convert.layouts import layouts, load, recognised
 from mvtec_convert.regions import annotate
 from tests.layout_contract import CASES, IDS, IMAGE, TREES, WHITE, Drawn, Expected, encoded, folders_of
 
-JUNK = {".DS_Store": "junk", "Thumbs.db": "junk", "notes.txt": "junk", "._000.png": "junk", "__MACOSX/._1.png": "junk"}
+JUNK = {
+    ".DS_Store": "junk", "Thumbs.db": "junk", "desktop.ini": "junk", "readme.txt": "words", "license.txt": "words",
+    "._000.png": "junk", "__MACOSX/._1.png": "junk", "__MACOSX/carpet/test/good/._2.png": "junk", ".git/HEAD": "ref",
+}  # fmt: skip
 
 every_layout = pytest.mark.parametrize(("name", "tree"), CASES, ids=IDS)
 
@@ -100,7 +103,7 @@ def test_junk_in_any_folder_is_passed_over(name: str, tree: Drawn, tmp_path: Pat
     for folder in folders_of(tree):
         for junk, text in JUNK.items():
             path = tmp_path / folder / junk
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     dataset = load(tmp_path)
     assert (dataset.layout, codes(dataset)) == (name, sorted(tree.warnings))
@@ -118,6 +121,75 @@ def test_upper_case_extensions_are_read(name: str, tree: Drawn, tmp_path: Path) 
     assert [(sample.category, sample.defect_type, len(sample.masks)) for sample in dataset] == [
         (each.category, each.defect_type, len(each.masks)) for _, each in sorted(tree.expected.items())
     ]
+
+
+@every_layout
+def test_masks_of_one_bit_are_read_alike(name: str, tree: Drawn, tmp_path: Path) -> None:
+    """Copies of MVTec AD that were made smaller have them; masks whose values mean something cannot be made so."""
+    masks = [name for each in tree.expected.values() for name in each.masks]
+    if any(tree.files[mask] != WHITE for mask in masks):
+        return
+    tree.write(tmp_path)
+    for mask in masks:
+        (tmp_path / mask).write_bytes(encoded(WHITE, Path(mask).suffix, one_bit=True))
+    for sample in load(tmp_path):
+        assert [(*region.bbox, sample.defect_type) for region in sample.regions()] == [
+            *tree.expected[sample.key].regions
+        ]
+
+
+@every_layout
+def test_a_folder_around_it_is_seen_through(name: str, tree: Drawn, tmp_path: Path) -> None:
+    """As archives are packed, and as they come out where one unpacks them twice."""
+    for wrapped in ("download/the dataset", "once"):
+        root = tmp_path / wrapped.replace("/", "-")
+        tree.write(root / wrapped)
+        (root / "readme.txt").write_text("words")
+        dataset = load(root)
+        assert (dataset.layout, dataset.root) == (name, root / wrapped)
+        assert read(dataset, root / wrapped) == without_regions(tree)
+
+
+@every_layout
+def test_categories_each_in_a_folder_of_their_name_are_one_dataset(name: str, tree: Drawn, tmp_path: Path) -> None:
+    if not tree.parts:
+        return
+    tree.write(tmp_path / "flat")
+    for part in tree.parts:  # each archive unpacked into a folder of its name
+        (tmp_path / "nested" / part).mkdir(parents=True)
+        shutil.copytree(tmp_path / "flat" / part, tmp_path / "nested" / part / part)
+    dataset = load(tmp_path / "nested")
+    assert dataset.layout == name
+    assert {sample.key: sample.defect_type for sample in dataset} == {
+        key: each.defect_type for key, each in tree.expected.items()
+    }
+    counted = [
+        [(each.name, each.regions) for each in mc.stats(load(tmp_path / root)).categories]
+        for root in ("nested", "flat")
+    ]
+    assert counted[0] == counted[1]
+
+
+@every_layout
+def test_links_to_categories_and_names_of_any_script_are_followed(name: str, tree: Drawn, tmp_path: Path) -> None:
+    root = tree.write(tmp_path / "\u6570\u636e \u00e9tiquet\u00e9es")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for entry in root.iterdir():
+        (linked / entry.name).symlink_to(entry)
+    for each in (root, linked):
+        dataset = load(each)
+        assert (dataset.layout, dataset.errors) == (name, ())
+        assert read(dataset, each) == without_regions(tree)
+
+
+@every_layout
+def test_what_it_reads_is_exported_region_by_region(name: str, tree: Drawn, tmp_path: Path) -> None:
+    dataset = load(tree.write(tmp_path / "source"))
+    summary = mc.to_coco(dataset, tmp_path / "out")
+    assert summary.fidelity is not None
+    assert summary.fidelity.exact == summary.fidelity.regions == sum(len(sample.regions()) for sample in dataset) > 0
+    assert {each.code for each in mc.validate(tmp_path / "out").findings if each.severity == "error"} == {"split-leak"}
 
 
 @every_layout
@@ -217,6 +289,51 @@ def test_a_category_of_another_dataset_is_not_passed_over(tmp_path: Path) -> Non
             path.write_bytes(encoded(WHITE if "truth" in file else IMAGE, ".png"))
     dataset = load(tmp_path)
     assert (dataset.layout, dataset.categories) == ("mvtec_ad", ("candle", "carpet", "tubes"))
+
+
+def test_several_datasets_below_a_folder_are_named_and_none_is_taken(tmp_path: Path) -> None:
+    TREES["btad"][0].write(tmp_path / "btad")
+    TREES["mvtec_loco"][0].write(tmp_path / "loco")
+    with pytest.raises(mc.MvtecConvertError, match=r"there are 2 below it: .*btad, .*loco"):
+        load(tmp_path)
+
+
+def test_a_dataset_among_the_categories_is_told_and_not_read(tmp_path: Path) -> None:
+    TREES["mvtec_ad"][0].write(tmp_path)
+    shutil.copytree(tmp_path / "tile", tmp_path / "backup" / "tile")
+    dataset = load(tmp_path)
+    assert codes(dataset) == ["nested-dataset"]
+    assert dataset.findings[0].path == str(tmp_path / "backup")
+    assert dataset.categories == ("carpet", "tile")
+    assert read(dataset, tmp_path) == without_regions(TREES["mvtec_ad"][0])
+
+
+def test_the_folder_of_all_data_is_not_searched(tmp_path: Path) -> None:
+    TREES["mvtec_ad"][0].write(tmp_path / "data" / "here")
+    for i in range(201):
+        (tmp_path / "data" / f"{i}").mkdir()
+    with pytest.raises(mc.MvtecConvertError, match="no dataset here"):
+        load(tmp_path)
+
+
+def test_hundreds_of_categories_are_read(tmp_path: Path) -> None:
+    for i in range(600):
+        for folder in ("train/good", "test/cut", "ground_truth/cut"):
+            path = tmp_path / f"{i:04}" / folder / "0.png"
+            path.parent.mkdir(parents=True)
+            path.touch()
+    dataset = load(tmp_path)
+    assert (len(dataset), len(dataset.categories), dataset.findings) == (1200, 600, ())
+
+
+def test_the_split_of_visa_is_found_beside_a_linked_category(tmp_path: Path) -> None:
+    TREES["visa"][0].write(tmp_path / "original")
+    (tmp_path / "linked" / "split_csv").mkdir(parents=True)
+    (tmp_path / "linked" / "pcb1").symlink_to(tmp_path / "original" / "pcb1")
+    assert {sample.split for sample in load(tmp_path / "linked") if sample.is_good} == {"train", "test"}
+    csv = (tmp_path / "original" / "split_csv" / "1cls.csv").read_text().replace(",test,normal", ",train,normal")
+    (tmp_path / "linked" / "split_csv" / "1cls.csv").write_text(csv)
+    assert {sample.split for sample in load(tmp_path / "linked") if sample.is_good} == {"train"}
 
 
 def test_a_damaged_config_is_reported(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ object) with the two functions of `Layout`; see examples/plugin.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,18 @@ from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.layouts import own
 from mvtec_convert.plugins import LAYOUTS, Plugin, described, plugins
+from mvtec_convert.source_tree import folders, is_tree
 
 GENERAL = "mvtec_ad"
 """Tried last: most other layouts have its folders as well."""
+
+DEEPEST = 2
+"""Folders below the one given in which a dataset is looked for."""
+
+MOST_FOLDERS = 200
+"""To look through for it; who gives the folder of all data means something else."""
+
+SHOWN = 5
 
 
 class Layout(Protocol):
@@ -93,7 +103,9 @@ def layout_named(name: str) -> Layout:
 def load(root: str | Path, *, layout: str | None = None) -> Dataset:
     """Read a dataset from disk: which images there are and where their masks are.
 
-    Decodes nothing, except for layouts in which nothing but a black mask says that an image is good.
+    Decodes nothing, except for layouts in which nothing but a black mask says that an image is good. Where the dataset
+    lies a folder or two deeper (`root/mvtec_anomaly_detection/carpet`) with no other beside it, that one is read, and
+    so are categories that were each unpacked into a folder of their name (`root/carpet/carpet`).
 
     Args:
         root: the folder of categories, or one category; or a TOML file that describes own data.
@@ -113,8 +125,12 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
         raise DatasetNotFoundError("no such folder", path=root, hint="give the folder that holds the categories")
     findings: dict[str, list[Finding]] = {}
     try:
-        name = layout or recognised(root)
-        samples = [] if name is None else list(layout_named(name).scan(root, _collector(findings)))
+        roots, name = ([root], layout) if layout is not None else _recognised_within(root)
+        report = _collector(findings)
+        samples = [] if name is None else [s for each in roots for s in layout_named(name).scan(each, report)]
+        root = roots[0] if len(roots) == 1 else root
+        if name != own.NAME:
+            _tell_of_others(root, samples, report)
     except OSError as error:
         raise DatasetNotFoundError(
             f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
@@ -125,6 +141,62 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
         raise _nothing_here(root, layout)
     samples.sort(key=lambda sample: sample.key)
     return Dataset(root, name, tuple(samples), {category: tuple(found) for category, found in findings.items()})
+
+
+def _recognised_within(root: Path) -> tuple[list[Path], str | None]:
+    """The folder that is a dataset, or folders whose categories are one, and the name of the layout that they are in.
+
+    Raises:
+        DatasetNotFoundError: there are several datasets below `root`.
+    """
+    name = recognised(root)
+    inner = {} if name is not None else _datasets_below(root)
+    if not inner:
+        return [root], name
+    names = set(inner.values())
+    if len(inner) == 1 or (len(names) == 1 and all(_holds_its_own_name(folder) for folder in inner)):
+        return list(inner), names.pop()
+    listed = ", ".join(str(folder) for folder in list(inner)[:SHOWN]) + (", ..." if len(inner) > SHOWN else "")
+    raise DatasetNotFoundError(
+        f"no dataset, but there are {len(inner)} below it: {listed}", path=root, hint="give one of them"
+    )
+
+
+def _datasets_below(root: Path) -> dict[Path, str]:
+    """The nearest folders that are datasets, and their layouts; none where there are many folders to look through."""
+    level = [root]
+    for _ in range(DEEPEST):
+        level = [folder for parent in level for folder in _readable_folders(parent)]
+        if len(level) > MOST_FOLDERS:
+            return {}
+        named = ((folder, recognised(folder)) for folder in level)
+        found = {folder: name for folder, name in named if name is not None}
+        if found:
+            return found
+    return {}
+
+
+def _readable_folders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folders(folder) if os.access(path, os.R_OK | os.X_OK)]
+    except OSError:
+        return []
+
+
+def _holds_its_own_name(folder: Path) -> bool:
+    """Whether a category was unpacked into a folder of its name."""
+    return [path.name for path in folders(folder)] == [folder.name]
+
+
+def _tell_of_others(root: Path, samples: list[Sample], report: Callable[[str, Finding], None]) -> None:
+    """Report datasets among the categories of `root`, which are not read."""
+    named = sorted({sample.category for sample in samples})
+    read = {sample.image.relative_to(root).parts[0] for sample in samples if sample.image.is_relative_to(root)}
+    for folder in folders(root) if named and read <= set(named) else ():
+        if folder.name not in read and not is_tree(folder) and any(map(recognised, folders(folder))):
+            message = "a dataset of its own among the categories: not read"
+            hint = f"give {folder.name} by itself, or move its categories beside the others"
+            report(named[0], Finding("nested-dataset", message, str(folder), severity="warning", hint=hint))
 
 
 def _load_described(path: Path, layout: str | None) -> Dataset:

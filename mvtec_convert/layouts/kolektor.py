@@ -12,6 +12,9 @@ SDD2:
     test/20000.png
     test/20000_GT.png
 
+The published archive of SDD2 holds `train/10301 (copy).png` and `10301_GT (copy).png` by mistake: such copies are left
+out, and told.
+
 Every image has a mask; that of a good one is all black, so masks are read to tell good from defective. All defects are
 one type, `defect`; the category is `kolektor_sdd` or `kolektor_sdd2`.
 
@@ -38,6 +41,7 @@ LICENCE = "CC BY-NC-SA 4.0"
 
 SDD, SDD2 = "kolektor_sdd", "kolektor_sdd2"
 ENDINGS = {SDD: "_label", SDD2: "_GT"}
+COPY = " (copy)"
 ITEM = re.compile(r"kos\d+", re.IGNORECASE)
 DEFECT = "defect"
 SPLITS: tuple[tuple[str, SplitName], ...] = (("test", "test"), ("train", "train"))
@@ -51,7 +55,7 @@ def matches(root: Path) -> bool:
 def scan(root: Path, report: Callable[[str, Finding], None]) -> Iterator[Sample]:
     """Yield every image; a defective one with its mask.
 
-    Reports `missing-mask`, `orphan-mask`, `ambiguous-mask`, `ambiguous-image` and `bad-name`.
+    Reports `missing-mask`, `orphan-mask`, `ambiguous-mask`, `ambiguous-image`, `bad-name` and `identical-images`.
     """
     for item in _items(root):
         yield from _scan_folder(item, SDD, "train", of_category(report, SDD))
@@ -75,7 +79,7 @@ def _is_mask(path: Path, category: str) -> bool:
 def _scan_folder(folder: Path, category: str, split: SplitName, report: Report) -> Iterator[Sample]:
     from mvtec_convert.images import is_black
 
-    files = well_named(image_files(folder), report)
+    files = _without_copies(well_named(image_files(folder), report), ENDINGS[category], report)
     masks = {path: path.stem[: -len(ENDINGS[category])] for path in files if _is_mask(path, category)}
     images = [path for path in files if path not in masks]
     for image, mask in _pairs(images, masks, ENDINGS[category], report):
@@ -84,6 +88,18 @@ def _scan_folder(folder: Path, category: str, split: SplitName, report: Report) 
             yield Sample(category, GOOD, split, image, (), key)
         else:
             yield Sample(category, DEFECT, split, image, (mask,), key)
+
+
+def _without_copies(files: list[Path], ending: str, report: Report) -> list[Path]:
+    """The files without `a (copy).png` and `a_GT (copy).png` where there is an `a`."""
+    originals = {path.stem.removesuffix(ending) for path in files if COPY not in path.stem}
+    copies = [
+        path for path in files if path.stem.replace(COPY, "").removesuffix(ending) in originals and COPY in path.stem
+    ]
+    for path in copies:
+        message = f"a copy of {path.name.replace(COPY, '')}: left out"
+        report(Finding("identical-images", message, str(path), severity="warning", hint="remove it"))
+    return [path for path in files if path not in copies] if copies else files
 
 
 def _pairs(images: list[Path], masks: dict[Path, str], ending: str, report: Report) -> Iterator[tuple[Path, Path]]:

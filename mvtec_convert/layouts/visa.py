@@ -15,10 +15,15 @@ Packed anew (`VisA_pytorch/1cls`; masks are black and white there, so all defect
     <category>/test/bad/000.JPG
     <category>/ground_truth/bad/000.png
 
-The split is that of `split_csv/1cls.csv`; without it, normal images are train and the others test. An image's defect
-type is its label, `combined` where it has several, `anomaly` where nothing is said of it. A region is called after its
-pixels' value, by the table that the dataset's authors publish beside the data (`utils/id2class.py` of their repository
-amazon-science/spot-diff).
+and for the protocols with defects in training (`2cls_highshot`, `2cls_fewshot`):
+
+    <category>/{train,test}/{good,bad}/...
+    <category>/ground_truth/{train,test}/bad/000.png
+
+The split of data as published is that of `split_csv/1cls.csv`; without it, normal images are train and the others test.
+An image's defect type is its label, `combined` where it has several, `anomaly` where nothing is said of it. A region is
+called after its pixels' value, by the table that the dataset's authors publish beside the data (`utils/id2class.py` of
+their repository amazon-science/spot-diff).
 
 Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference Self-Supervised Pre-training for Anomaly Detection and
 Segmentation, ECCV 2022, arXiv 2207.14315. Licence of the published data: CC BY 4.0.
@@ -40,6 +45,7 @@ from mvtec_convert.source_tree import (
     Report,
     TreeNames,
     categories,
+    good_samples,
     holds,
     image_files,
     is_tree,
@@ -55,7 +61,7 @@ TITLE = "VisA, as published or packed anew"
 KNOWN_BY = "Data/Images, or the names of its categories"
 LICENCE = "CC BY 4.0"
 
-PACKED = TreeNames()
+PACKED, BAD = TreeNames(), "bad"
 IMAGES, MASKS = Path("Data", "Images"), Path("Data", "Masks")
 NORMAL, ANOMALY, SEVERAL = "Normal", "Anomaly", "combined"
 ANNOTATIONS, SPLIT_FILE = "image_anno.csv", Path("split_csv", "1cls.csv")
@@ -155,13 +161,15 @@ def scan(root: Path, report: Callable[[str, Finding], None]) -> Iterator[Sample]
     splits_of: dict[Path, Mapping[str, SplitName]] = {}
     for category, name in categories(root, _is_category):
         reporting = of_category(report, name)
-        if not _is_published(category):
+        if _is_published(category):
+            file = _split_file(category)
+            if file not in splits_of:
+                splits_of[file] = _splits(file, reporting)
+            yield from _scan_published(category, name, splits_of[file], reporting)
+        elif any((category / PACKED.truth / split / BAD).is_dir() for split, _ in PACKED.splits):
+            yield from _scan_two_classes(category, name, reporting)
+        else:
             yield from scan_tree(category, name, PACKED, reporting)
-            continue
-        parent = category.resolve().parent
-        if parent not in splits_of:
-            splits_of[parent] = _splits(parent / SPLIT_FILE, reporting)
-        yield from _scan_published(category, name, splits_of[parent], reporting)
 
 
 def _is_category(folder: Path) -> bool:
@@ -170,6 +178,22 @@ def _is_category(folder: Path) -> bool:
 
 def _is_published(folder: Path) -> bool:
     return any((folder / IMAGES / kind).is_dir() for kind in (NORMAL, ANOMALY))
+
+
+def _split_file(category: Path) -> Path:
+    """Beside the category, which may be a link; `.` is told from its parent only once resolved."""
+    beside = category.parent / SPLIT_FILE
+    return beside if beside.is_file() else category.resolve().parent / SPLIT_FILE
+
+
+def _scan_two_classes(category: Path, name: str, report: Report) -> Iterator[Sample]:
+    for folder, split in PACKED.splits:
+        key = f"{name}/{folder}"
+        good, bad = (well_named(image_files(category / folder / kind), report) for kind in (GOOD, BAD))
+        yield from good_samples(name, split, good, f"{key}/{GOOD}")
+        place = MaskPlace(category, category / PACKED.truth / folder / BAD, category / folder / GOOD)
+        for image, mask in pair(bad, place, report).items():
+            yield Sample(name, BAD, split, image, (mask,), f"{key}/{BAD}/{image.name}")
 
 
 def _scan_published(category: Path, name: str, splits: Mapping[str, SplitName], report: Report) -> Iterator[Sample]:
