@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mvtec_convert.errors import ExportError
 from mvtec_convert.exports import class_names, read_export
 from mvtec_convert.formats.labelme import Labelme
 from mvtec_convert.labels import LabelMap
-from mvtec_convert.plan import Item
+from mvtec_convert.plan import Item, RegionClass
 from mvtec_convert.regions import AnnotatedImage, RegionOptions, find_regions
 from mvtec_convert.schemas import json_schema
 from tests import exports, strategies, trees
@@ -84,9 +85,9 @@ def test_every_region_is_a_shape_that_is_painted_as_it_is(sample_root, tmp_path,
 def test_any_region_comes_back_pixel_for_pixel(mask):
     """Many parts too: several polygons with one group, which labelme takes for one object."""
     sample = trees.sample("carpet/test/hole/000.png")
-    item = Item(1, sample, "carpet_hole_000", "train", 0, "hole")
+    item = Item(1, sample, "carpet_hole_000", "train", {"hole": RegionClass(0, "hole", ("hole",))})
     height, width = mask.shape
-    regions = find_regions(mask, RegionOptions(rule="image"))
+    regions = tuple(replace(region, defect_type="hole") for region in find_regions(mask, RegionOptions(rule="image")))
     encoded = Labelme().encode(item, AnnotatedImage(sample, width, height, regions), LabelMap("defect", ()))
     shapes = json.loads(encoded.rows[0])["shapes"]
     assert np.array_equal(np.any([painted(shape, (width, height)) for shape in shapes], axis=0), mask > 0)

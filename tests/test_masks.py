@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,28 @@ def test_an_image_with_several_types_is_combined_and_its_mask_tells_them_apart(s
     names = PixelNames("value", ((253, "crack"), (254, "scratch"), (255, "dent")))
     kinds = {sample.stem: (sample.defect_type, sample.pixel_names) for sample in mc.load(tmp_path / "back")}
     assert kinds == {"a": ("combined", names), "b": ("dent", None), "c": ("good", None), "d": ("combined", names)}
+
+
+def test_the_types_of_combined_images_survive_a_round_trip(several, tmp_path):
+    mc.to_masks(several, tmp_path / "back")
+    summary = mc.to_coco(mc.load(tmp_path / "back"), tmp_path / "coco")
+    counted = sum((split.regions for split in summary.splits.values()), start=Counter())
+    assert counted == {"dent": 2, "scratch": 2, "crack": 1}
+    mc.to_masks(tmp_path / "coco", tmp_path / "again")
+    first, second = (images_of(tmp_path / name / "parts") for name in ("back", "again"))
+    assert first == second
+    for path in (path for path in first if "ground_truth" in path):
+        values = [
+            json.loads((tmp_path / name / "parts/ground_truth/combined/values.json").read_text())
+            for name in ("back", "again")
+        ]
+        seen = [pixels(tmp_path / name / "parts" / path) for name in ("back", "again")]
+        if "/combined/" not in path:
+            assert np.array_equal(*seen)
+            continue
+        for value, called in values[0].items():
+            (other,) = (int(key) for key, name in values[1].items() if name == called)
+            assert np.array_equal(seen[0] == int(value), seen[1] == other), (path, called)
 
 
 def test_values_that_cannot_be_read_are_an_error_of_the_source(several, tmp_path):

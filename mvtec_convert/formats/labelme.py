@@ -104,7 +104,8 @@ class Labelme:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The image's whole JSON document."""
-        shapes = [shape for i, region in enumerate(image.regions) for shape in self._shapes(region, item, i)]
+        named = [(region, item.class_of(region).name) for region in image.regions]
+        shapes = [shape for i, (region, label) in enumerate(named) for shape in self._shapes(region, label, i)]
         document: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
@@ -118,7 +119,7 @@ class Labelme:
         read = by_group([Shape.model_validate(shape) for shape in orjson.loads(row)["shapes"]])
         masks = [mask_of(group, image.width, image.height, Path(item.file_name)) for group in read]
         ious = tuple(iou(mask, region) for mask, region in zip(masks, image.regions, strict=True))
-        return Encoded(item, image.width, image.height, len(image.regions), (row,), ious)
+        return Encoded(item, image.width, image.height, image.defect_types, (row,), ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One JSON file an image, and the list of classes."""
@@ -159,25 +160,25 @@ class Labelme:
 
     # --- writing ---
 
-    def _shapes(self, region: Region, item: Item, number: int) -> list[dict[str, Any]]:
+    def _shapes(self, region: Region, label: str, number: int) -> list[dict[str, Any]]:
         """The shapes of one region; several parts share a group."""
         if self.shape == "mask":
             corner = [region.x + region.width - 1, region.y + region.height - 1]
             mask = base64.b64encode(grey_png(region.crop)).decode()
-            return [_shape(item, [[region.x, region.y], corner], None, "mask", mask)]
+            return [_shape(label, [[region.x, region.y], corner], None, "mask", mask)]
         rings = [pixel_ring(part) for part in _parts(region)]
         if self.simplify is not None:
             rings = _simplified(region, self.simplify) or rings
         group = number if len(rings) > 1 else None
-        return [_shape(item, (_three(ring) + 0.5).tolist(), group, "polygon", None) for ring in rings]
+        return [_shape(label, (_three(ring) + 0.5).tolist(), group, "polygon", None) for ring in rings]
 
 
 FORMAT = Labelme
 
 
-def _shape(item: Item, points: list[Any], group: int | None, kind: str, mask: str | None) -> dict[str, Any]:
+def _shape(label: str, points: list[Any], group: int | None, kind: str, mask: str | None) -> dict[str, Any]:
     return {
-        "label": item.class_name,
+        "label": label,
         "points": points,
         "group_id": group,
         "description": "",
