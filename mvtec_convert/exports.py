@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mvtec_convert import balance
 from mvtec_convert.dataset import GOOD
 from mvtec_convert.errors import ExportError
 from mvtec_convert.formats import Format, format_named, format_plugins, formats, good_is_a_class, recognised
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.publish import MANIFEST
+from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.schemas.export import ManifestFile
 
 
@@ -90,6 +92,16 @@ def manifest_of(folder: Path) -> ManifestFile | None:
         return ManifestFile.model_validate(load_json(folder / MANIFEST))
     except (ExportError, ValidationError):
         return None  # `validate` tells of it; the files themselves still say what they are
+
+
+def balance_of(folder: Path) -> BalanceFile | None:
+    """How often training is to see each image of an export; None where nothing says so, or where that is damaged."""
+    if not (folder / balance.FILE_NAME).is_file():
+        return None
+    try:
+        return BalanceFile.model_validate(load_json(folder / balance.FILE_NAME))
+    except (ExportError, ValidationError):
+        return None  # as of the manifest
 
 
 def _recognised(folder: Path) -> type[Format]:

@@ -135,6 +135,29 @@ def test_an_export_whose_train_has_good_images_only_says_that_nothing_is_learnt(
     assert told[0] == "train: No image is labelled: a detector or a segmenter has nothing to learn here."
 
 
+def test_a_balanced_export_tells_what_training_sees(sample_root: Path, tmp_path: Path):
+    mc.to_yolo(mc.load(sample_root / "grid"), tmp_path / "out", balance="oversample")
+    found = export_stats(tmp_path / "out")
+    seen = Counter(Path(line).stem for line in (tmp_path / "out" / "train.txt").read_text().split())
+    images: dict[str, Counter] = {}
+    for image in mc.read_export(tmp_path / "out"):
+        if image.split == "train":
+            for name in image.class_names():
+                images.setdefault(name, Counter()).update({"images": 1, "balanced images": seen[image.name]})
+    told = {row["class"]: Counter({name: row[name] for name in ("images", "balanced images")})
+            for row in rows(found, "balance")}  # fmt: skip
+    assert told == images
+    before = max(each["images"] for each in images.values()) / min(each["images"] for each in images.values())
+    after = max(each["balanced images"] for each in images.values()) / min(
+        each["balanced images"] for each in images.values()
+    )
+    sentence = f"as training sees it, the factor by images is {after:.1f} instead of {before:.1f}."
+    assert any(sentence in each for each in found.sentences())
+    jsonschema.validate(found.document(), json_schema("stats"))
+    (tmp_path / "out" / "balance.json").write_text("{}")
+    assert export_stats(tmp_path / "out").balance is None  # `validate` tells of it
+
+
 def test_crowds_are_left_out_as_trainers_do_and_told(tmp_path: Path):
     counts = {"size": [48, 64], "counts": [48 * 64 - 10, 10]}
     found = export_stats(coco(tmp_path, iscrowd=1, segmentation=counts))

@@ -55,7 +55,7 @@ def stats(
         typer.Option(
             metavar="NAME", show_default=False, rich_help_panel=REPORT,
             help="Only this table; repeat it for more: overview, summary, images, distribution, regions, areas, "
-            "relative-areas, sizes, tail, weights, copy.",
+            "relative-areas, sizes, tail, weights; copy of a source, balance of an export.",
         ),
     ] = None,
     imgsz: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from mvtec_convert.schemas.balance import ClassBalance
 from mvtec_convert.schemas.validation import FindingEntry
 
 Count = Annotated[int, Field(ge=0)]
@@ -156,6 +157,14 @@ class SourceStats(BaseModel):
     findings: list[FindingEntry]
 
 
+class BalanceEntry(BaseModel):
+    """How `train` is balanced; of each image, `balance.json` says it."""
+
+    method: Literal["repeat-factor", "oversample"]
+    threshold: float | None
+    classes: list[ClassBalance]
+
+
 class ExportStats(BaseModel):
     """An exported dataset."""
 
@@ -167,6 +176,7 @@ class ExportStats(BaseModel):
     splits: list[SplitEntry]
     crowds: Count = Field(description="regions that trainers leave out, counted nowhere else")
     boxes: Count = Field(description="objects without a mask, whose area is that of their box or polygon")
+    balance: BalanceEntry | None = Field(description="how often training is to see each class; null where as it is")
     sentences: list[str] = Field(description="what the figures mean")
 
 

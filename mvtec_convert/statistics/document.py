@@ -50,6 +50,7 @@ def of_export(found: ExportStatistics, options: ReportOptions) -> dict[str, Any]
         "splits": [_split(split, options) for split in found.splits],
         "crowds": found.crowds,
         "boxes": found.boxes,
+        "balance": None if found.balance is None else found.balance.model_dump(exclude={"images"}),
         "sentences": found.sentences(options),
     }
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import MaskError
-from mvtec_convert.exports import format_of
+from mvtec_convert.exports import balance_of, format_of
 from mvtec_convert.findings import Finding
 from mvtec_convert.images import read_header
 from mvtec_convert.labelled import LabelledImage, LabelledObject
+from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.statistics import document, report, sentences
 from mvtec_convert.statistics.measures import Measured, measure, measure_box
 from mvtec_convert.statistics.options import ReportOptions
@@ -39,6 +40,7 @@ class ExportStatistics:
         splits: one part each, in the order train, val, test, then others.
         crowds: regions that trainers leave out (COCO's `iscrowd`), counted nowhere else.
         boxes: objects without a mask, whose area is that of their box or polygon.
+        balance: how often training is to see each class; None where the export is not balanced.
         findings: none; an export that cannot be read is an error.
     """
 
@@ -48,6 +50,7 @@ class ExportStatistics:
     splits: tuple[Part, ...]
     crowds: int = 0
     boxes: int = 0
+    balance: BalanceFile | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -106,7 +109,7 @@ def export_stats(
     seen = (name for split in tallies.values() for name in split.names())
     every_class = tuple(dict.fromkeys((*class_names, *seen)))
     splits = tuple(tallies[name].part(name, every_class) for name in sorted(tallies, key=_order))
-    return ExportStatistics(str(folder), chosen.name, every_class, splits, crowds, boxes)
+    return ExportStatistics(str(folder), chosen.name, every_class, splits, crowds, boxes, balance_of(folder))
 
 
 def _measured(image: LabelledImage, objects: list[LabelledObject]) -> dict[str, list[Measured]]:

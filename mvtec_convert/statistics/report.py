@@ -14,6 +14,7 @@ from mvtec_convert.statistics.parts import BACKGROUND, Part, merged
 from mvtec_convert.tables import Cell, Table, without
 
 if TYPE_CHECKING:
+    from mvtec_convert.schemas.balance import BalanceFile
     from mvtec_convert.statistics.exported import ExportStatistics
     from mvtec_convert.statistics.source import CategoryStatistics
 
@@ -46,6 +47,7 @@ def of_export(found: ExportStatistics, options: ReportOptions) -> tuple[Table, .
         *([part_tables.summary(about, options)] if about.has_regions else []),
         part_tables.image_kinds(about),
         _export_distribution(found.splits),
+        *([_balance(found.balance)] if found.balance is not None else []),
         *(part_tables.region_tables(about, options) if about.has_regions else []),
         part_tables.tails(about, options),
         part_tables.weights(about, options),
@@ -135,6 +137,17 @@ def _export_distribution(splits: Sequence[Part]) -> Table:
             counts.setdefault(found.name, {})[split.name] = found.images
     rows = [(name, *_counts_and_shares(by_split, all_of)) for name, by_split in counts.items()]
     return _distribution(("class",), list(all_of), [*rows, ("all", *_counts_and_shares(all_of, all_of))])
+
+
+def _balance(found: BalanceFile) -> Table:
+    """Before and after, as training sees it."""
+    columns = ("class", "weight", "images", "balanced images", "regions", "balanced regions")
+    rows = tuple(
+        (each.name, each.weight, each.images, each.images_after, each.regions, each.regions_after)
+        for each in found.classes
+    )
+    note = "weight: how often training sees an image for this class. balanced: repeats counted. In train only."
+    return Table(columns, rows, name="balance", title=f"What training sees, balanced by {found.method}", note=note)
 
 
 def _distribution(keys: tuple[str, ...], splits: Sequence[str], rows: Sequence[tuple[Cell, ...]]) -> Table:

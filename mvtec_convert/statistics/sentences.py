@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mvtec_convert.dataset import GOOD
-from mvtec_convert.statistics.longtail import LongTail, long_tail
+from mvtec_convert.statistics.longtail import LongTail, imbalance_ratio, long_tail
 from mvtec_convert.statistics.measures import size_counts
 from mvtec_convert.statistics.options import ReportOptions
 from mvtec_convert.statistics.parts import BACKGROUND, Part, merged
 from mvtec_convert.tables import Share, shown
 
 if TYPE_CHECKING:
+    from mvtec_convert.schemas.balance import BalanceFile
     from mvtec_convert.statistics.exported import ExportStatistics
 
 NEARLY_EVEN = 1.5
@@ -40,6 +41,7 @@ def of_export(found: ExportStatistics, options: ReportOptions) -> list[str]:
             *_on_regions(learnt, options),
         ]
         told += [f"{learnt.name}: {sentence}" for sentence in about]
+        told += _on_balance(found.balance)
     if found.crowds:
         told.append(f"Not counted: {found.crowds} crowd regions, which trainers leave out.")
     if found.boxes:
@@ -87,6 +89,18 @@ def _compared(tail: LongTail) -> str:
         f"{_named(tail.most)} {verb} {_times(most / least)} times as many images as {_named(tail.least)} "
         f"({most:,} against {least:,})"
     )
+
+
+def _on_balance(balance: BalanceFile | None) -> Iterator[str]:
+    if balance is None:
+        return
+    there = [each for each in balance.classes if each.images]
+    before, after = imbalance_ratio(each.images for each in there), imbalance_ratio(each.images_after for each in there)
+    if before is not None and after is not None:
+        yield (
+            f"train is balanced by {balance.method}: as training sees it, the factor by images is {_times(after)} "
+            f"instead of {_times(before)}."
+        )
 
 
 def _on_good(part: Part, good: str, labelled: str) -> Iterator[str]:
