@@ -61,7 +61,7 @@ def dataset_html(dataset: Dataset) -> str:
     for category in dataset.categories:
         members = [sample for sample in dataset if sample.category == category]
         good = Counter(sample.split for sample in members if sample.is_good)
-        types = sorted({sample.defect_type for sample in members if not sample.is_good})
+        types = sorted({name for sample in members for name in sample.defect_types})
         counts = (*(good[split] for split in splits), len(members) - good.total())
         rows.append((category, len(members), *counts, ", ".join(types)))
     columns = ("category", "images", *(f"{split} good" for split in splits), "defective", "defect classes")
@@ -75,9 +75,16 @@ def sample_html(sample: Sample) -> str:
         picture = _picture(image)
     except MvtecConvertError as error:
         return f"<p>{_escaped(sample.key)}: {_escaped(str(error))}</p>"
-    regions = f"{len(image.regions)} region{'' if len(image.regions) == 1 else 's'}"
-    text = f"{_escaped(sample.key)}, {image.width} x {image.height} px, {regions}"
+    text = f"{_escaped(sample.key)}, {image.width} x {image.height} px, {_escaped(_counted(image))}"
     return f'<figure style="margin: 0">{picture}<figcaption>{text}</figcaption></figure>'
+
+
+def _counted(image: AnnotatedImage) -> str:
+    """`3 regions`; where pixels name them, also how many of each."""
+    number = f"{len(image.regions)} region{'' if len(image.regions) == 1 else 's'}"
+    if image.sample.pixel_names is None:
+        return number
+    return f"{number}: {', '.join(f'{n} {name}' for name, n in sorted(Counter(image.defect_types).items()))}"
 
 
 def _picture(image: AnnotatedImage) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from mvtec_convert.dataset import PixelNames
+from mvtec_convert.dataset import GOOD, PixelNames
 from mvtec_convert.errors import SelectionError, is_name
 from mvtec_convert.layouts.own import OwnData
 from mvtec_convert.opening import leads_out, read_text
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.own import OwnDataFile
+from mvtec_convert.source_tree import is_defect_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -101,6 +102,8 @@ def _named(by: Any, table: Mapping[str, Any], parse: Callable[[object], int | No
         code, name = (parse(left), right) if parse(left) is not None else (parse(right), left)
         if code is None or not is_name(name):
             raise SelectionError(f"{left!r}: {right!r} does not name a {by}")
+        if code and not is_defect_name(name):
+            raise SelectionError(f"{left!r}: {right!r}: only images without a defect are called {GOOD}")
         if code in names:
             raise SelectionError(f"{left!r}: this {by} is called {names[code]!r} already")
         if code:  # black may be listed as background; it is never a defect

@@ -21,7 +21,7 @@ from mvtec_convert.placing import Placement, Placing
 from mvtec_convert.plan import Background, Item, Plan, PlanOptions, make_plan, save_classes
 from mvtec_convert.publish import check_place, export_staging, publish, save_manifest
 from mvtec_convert.records import Run
-from mvtec_convert.regions import RegionOptions, annotate
+from mvtec_convert.regions import RegionOptions, annotate, refuse_useless_threshold
 from mvtec_convert.skipping import refuse_emptied, save_skipped, without, without_errors
 from mvtec_convert.staging import JOURNAL, Staging
 from mvtec_convert.summary import Fidelity, SplitSummary, Summary
@@ -83,6 +83,7 @@ def export(
     """
     if good_is_a_class(target):
         dataset = dataset.as_whole_images()
+    refuse_useless_threshold(dataset, options.regions)
     if not takes_background(target):
         _refuse_background(options.plan.background, target)
         options = replace(options, plan=replace(options.plan, background="none"))

@@ -47,7 +47,9 @@ def read_codes(path: Path, names: PixelNames) -> Codes:
     if names.by == "colour":
         if mode in DEEP_GREY:
             hint = "name its values (--values FILE), or save it in colour"
-            raise MaskError("a grey mask of more than 8 bits has no colours", code="grey-mask", path=path, hint=hint)
+            raise MaskError(
+                "a grey mask of more than 8 bits has no colours", code="coloured-mask", path=path, hint=hint
+            )
         return read_mask_colours(path)
     if mode == "P":
         indices = read_mask_indices(path)

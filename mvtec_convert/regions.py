@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvtec_convert.dataset import Sample
-from mvtec_convert.errors import MaskError
+from mvtec_convert.errors import MaskError, SelectionError
 from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
 from mvtec_convert.pixel_names import layers, read_codes, unnamed
 
@@ -193,6 +193,20 @@ def read_regions(
     if sample.pixel_names is not None:
         found.sort(key=_place)
     return tuple(found), tuple(sorted(incomplete))
+
+
+def refuse_useless_threshold(samples: Iterable[Sample], options: RegionOptions) -> None:
+    """Refuse a threshold where pixels name the defect on every mask, so that it would do nothing.
+
+    Raises:
+        SelectionError: with what to do.
+    """
+    defective = [sample for sample in samples if not sample.is_good] if options.threshold else []
+    if defective and all(sample.pixel_names for sample in defective):
+        raise SelectionError(
+            "pixel values or colours name the defects here, each exactly, so --threshold would do nothing",
+            hint="leave it away; `mvtec-convert check` tells of masks with smoothed edges",
+        )
 
 
 def _layers(sample: Sample, width: int, height: int, threshold: int) -> Iterable[tuple[str, BinaryMask]]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from mvtec_convert.dataset import GOOD, Sample, SplitName
-from mvtec_convert.errors import is_text
+from mvtec_convert.errors import is_name, is_text
 from mvtec_convert.findings import Finding
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -213,6 +214,11 @@ def well_named(images: list[Path], report: Report) -> list[Path]:
 def of_category(report: Callable[[str, Finding], None], name: str) -> Report:
     """What reports findings of one category."""
     return partial(report, name)
+
+
+def is_defect_name(name: object) -> TypeGuard[str]:
+    """Whether a defect type may be called so: as a folder could be, and not as images without a defect are."""
+    return is_name(name) and name.strip().lower() != GOOD
 
 
 def slug(text: str) -> str:

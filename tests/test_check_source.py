@@ -97,6 +97,15 @@ def paint(name: str, pixels: np.ndarray) -> Break:
     return lambda root: save(pixels, root / name)
 
 
+def name_values(root: Path) -> None:
+    """Say what values mean in the masks of the folder, which are white."""
+    (root / MASK).with_name("values.json").write_text('{"255": "cut", "1": "scratch", "2": "dent"}')
+
+
+def coloured() -> np.ndarray:
+    return np.stack([blob(200), blob(0), blob(0)], axis=-1)
+
+
 def cut_short(name: str, by: int = 40) -> Break:
     return lambda root: (root / name).write_bytes((root / name).read_bytes()[:-by])
 
@@ -207,6 +216,10 @@ CASES = [
     warning("JPEG mask", as_jpeg(MASK, quality=60), "grey-mask", MASK.replace("png", "jpg")),
     warning("classes in a mask", paint(MASK, classes()), "mask-values", MASK,
             "0: 80.94 %, 1: 13.12 %, 2: 3.75 %, 3: 2.19 %"),
+    Case("value without a name", each(name_values, paint(MASK, classes())), "unnamed-value", MASK,
+         says="the value 3, 28 px"),
+    Case("colours where values are named", each(name_values, paint(MASK, coloured())), "coloured-mask", MASK,
+         says="#c80000"),
     warning("inverted mask", paint(MASK, blob(0, 255)), "inverted-mask", MASK, "83 % of the image is defect, its wh"),
     warning("nearly all is defect", paint(MASK, border_but_one_row()), "inverted-mask", MASK, "97 % of the image"),
     Case("train in test", copy(GOOD, "plate/test/good/009.png"), "split-leak", GOOD, says="plate/test/good/009.png"),
@@ -257,6 +270,7 @@ def test_every_documented_finding_of_a_source_has_a_case() -> None:
         ("orphan-mask", "warning"),
         ("bad-config", "error"),
     }  # test_layout_*.py
+    tested |= {("unnamed-value", "warning")}  # test_region_classes.py
     assert documented()["sourcedatasets"] == tested
 
 

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mvtec_convert.dataset import GOOD, PixelNames, Sample, SplitName
-from mvtec_convert.errors import is_name
 from mvtec_convert.findings import Finding
 from mvtec_convert.opening import read_text
 from mvtec_convert.source_tree import (
@@ -34,6 +33,7 @@ from mvtec_convert.source_tree import (
     good_samples,
     holds,
     image_files,
+    is_defect_name,
     of_category,
     report_train_defect,
     well_named,
@@ -120,24 +120,26 @@ def _pixel_names(path: Path, report: Report) -> PixelNames | None:
         return None
     try:
         entries = json.loads(read_text(path, MOST_CONFIG))
-        names = {_grey(entry["pixel_value"]): _name(entry["defect_name"]) for entry in entries}
+        names = sorted((_grey(entry["pixel_value"]), _name(entry["defect_name"])) for entry in entries)
+        if len({value for value, _ in names}) < len(names):
+            raise ValueError(names)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError, RecursionError):
-        message = "not a list of defects with defect_name and a pixel_value from 1 to 255"
+        message = "not a list of defects with defect_name and a pixel_value of its own, from 1 to 255"
     else:
-        return PixelNames("value", tuple(sorted(names.items()))) if names else None
+        return PixelNames("value", tuple(names)) if names else None
     report(Finding("bad-config", message, str(path), hint="restore it from the dataset's archive"))
     return None
-
-
-def _name(text: object) -> str:
-    if not is_name(text):
-        raise ValueError(text)
-    return text
 
 
 def _grey(value: object) -> int:
     if not isinstance(value, int) or not 1 <= value <= 255:
         raise ValueError(value)
     return value
+
+
+def _name(name: object) -> str:
+    if not is_defect_name(name):
+        raise ValueError(name)
+    return name

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert.dataset import Sample
+from mvtec_convert.dataset import PixelNames, Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import BinaryMask, ImageHeader, binarise, full_scale, read_mask_values
+from mvtec_convert.images import BinaryMask, ImageHeader, binarise, full_scale, non_zero, read_mask_values
+from mvtec_convert.pixel_names import read_codes, unnamed
 from mvtec_convert.regions import other_size
 from mvtec_convert.source_checks.pictures import finding_of, look_at_image
 
@@ -52,6 +53,8 @@ def look_at_masks(sample: Sample, header: ImageHeader | None) -> Iterator[MaskLo
             yield MaskLook(None, findings)
         elif header is not None and not _fits(mask_header, header):
             yield MaskLook(None, [*findings, finding_of(other_size(path, mask_header.size, header.size), path)])
+        elif sample.pixel_names is not None:
+            yield _look_at_names(path, sample.pixel_names, findings)
         else:
             yield _look_at_values(path, findings)
 
@@ -75,6 +78,17 @@ def _look_at_values(path: Path, findings: list[Finding]) -> MaskLook:
     return MaskLook(mask, [*findings, *_more_than_two_values(path, values), *_inverted(path, mask)])
 
 
+def _look_at_names(path: Path, names: PixelNames, findings: list[Finding]) -> MaskLook:
+    """A mask whose pixels name the defect: every one of them should have a name."""
+    try:
+        codes = read_codes(path, names)
+    except MaskError as error:
+        return MaskLook(None, [*findings, finding_of(error, path)])
+    mask = non_zero(codes)
+    found = unnamed(path, codes, names)
+    return MaskLook(mask, [*findings, *([found] if found else []), *_inverted(path, mask)])
+
+
 def _more_than_two_values(path: Path, values: Values) -> Iterator[Finding]:
     """`grey-mask` or `mask-values`, where a mask holds more than black and one other value."""
     brightest = values.max()
@@ -85,7 +99,7 @@ def _more_than_two_values(path: Path, values: Values) -> Iterator[Finding]:
         yield _grey_mask(path, values)
     else:
         message = f"several values, each on an area of its own ({_histogram(values)}): all count as one defect type"
-        hint = "fine if they are one defect type; else put each into a mask and a folder of its own"
+        hint = "fine if they are one defect type; else name the values, as docs/layouts.md says"
         yield Finding("mask-values", message, str(path), severity="warning", hint=hint)
 
 

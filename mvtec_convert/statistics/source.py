@@ -13,7 +13,7 @@ from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.images import upright_header
 from mvtec_convert.published import comparison, differences, mvtec_ad
-from mvtec_convert.regions import RegionOptions, read_regions
+from mvtec_convert.regions import RegionOptions, read_regions, refuse_useless_threshold
 from mvtec_convert.statistics import document, report, sentences
 from mvtec_convert.statistics.measures import Measured, measure
 from mvtec_convert.statistics.options import ReportOptions
@@ -166,10 +166,14 @@ def stats(
         jobs: workers; 0 means one for each core.
         progress: called with (images done, images in all).
 
+    Raises:
+        SelectionError: a threshold, though pixels name all defects.
+
     >>> found = mc.stats(mc.load("mvtec_anomaly_detection"))
     >>> [(each.name, each.defective, each.regions) for each in found.categories]
     [('carpet', 23, 39), ('grid', 19, 38), ('hazelnut', 18, 24)]
     """
+    refuse_useless_threshold(dataset, regions)
     tallies = {name: Tally() for name in dataset.categories}
     folders: dict[str, Counter[str]] = {name: Counter() for name in dataset.categories}
     shown: dict[str, Counter[str]] = {name: Counter() for name in dataset.categories}
