@@ -18,6 +18,7 @@ from mvtec_convert.reports.contents import Contents
 from mvtec_convert.reports.figures import groups_of
 from mvtec_convert.reports.gallery import Thumbnail
 from mvtec_convert.reports.pictures import Picture
+from mvtec_convert.statistics import ExportStatistics
 from mvtec_convert.tables import Cell, Share, shown, unbroken
 
 LONG_WORD = 24  # letters
@@ -107,7 +108,10 @@ def _tiles(contents: Contents) -> list[tuple[str, int]]:
     pictures, words = contents.pictures, contents.words
     labelled = [picture for picture in pictures if picture.is_labelled]
     others = sorted({name for picture in pictures if not picture.is_labelled for name in picture.types})
-    classes = {contents.class_name(picture, name) for picture in labelled for name in picture.types}
+    if isinstance(contents.statistics, ExportStatistics):
+        classes = {*contents.statistics.class_names}  # those that no image shows, and good where it is one, too
+    else:
+        classes = {contents.class_name(picture, name) for picture in labelled for name in picture.types}
     counts = {
         "images": len(pictures),
         words.labelled: len(labelled),
