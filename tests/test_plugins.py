@@ -17,7 +17,7 @@ import mvtec_convert as mc
 from mvtec_convert import plugins
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError, PluginError, SelectionError
-from mvtec_convert.formats import SimpleFormat, formats
+from mvtec_convert.formats import SimpleFormat, format_named, formats
 from mvtec_convert.layouts import layouts, load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "plugin"
@@ -255,3 +255,9 @@ def test_a_format_that_fails_at_work_is_blamed_and_leaves_nothing(
     assert run(["export", str(sample_root), "--format", "bad", "-o", "out"]) == 2
     assert "the installed package broken-one fails: ZeroDivisionError" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_every_format_of_this_package_says_who_reads_it() -> None:
+    for name in formats():
+        module = sys.modules[format_named(name).__module__]
+        assert getattr(module, "READERS", None), f"{name}: give the file of the format a READERS, one line"

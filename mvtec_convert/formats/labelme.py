@@ -174,6 +174,7 @@ class Labelme:
 
 
 FORMAT = Labelme
+READERS = "labelme, to look at labels and correct them"
 
 
 def _shape(label: str, points: list[Any], group: int | None, kind: str, mask: str | None) -> dict[str, Any]:
