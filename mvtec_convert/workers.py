@@ -135,7 +135,7 @@ def _worker(
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(work, batches, writer, (reader, *others)), daemon=True)
-    with warnings.catch_warnings():
+    with _uninterrupted(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 counts the idle threads of numpy's BLAS
         process.start()
     writer.close()
@@ -145,6 +145,16 @@ def _worker(
         reader.close()
         process.terminate()
         process.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait: while a process is forked, Python would swallow it, or the new process would answer it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(
