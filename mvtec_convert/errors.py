@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import unicodedata
@@ -91,6 +92,15 @@ class PluginError(MvtecConvertError):
 
 class ExhaustedError(MvtecConvertError):
     """The machine has run out of file handles or memory, for which no file of the source is to blame."""
+
+
+def exhausted(error: BaseException) -> ExhaustedError | None:
+    """What it means that an error says the machine, not a file, is to blame; None of any other."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return ExhaustedError("too many open files", hint=MORE_FILES)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return ExhaustedError("out of memory", hint="close other programs, or use fewer --jobs")
+    return None
 
 
 class BadSourceError(MvtecConvertError):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from mvtec_convert.errors import MaskError
+from mvtec_convert.errors import ExhaustedError, MaskError, exhausted
 from mvtec_convert.opening import open_file, read_file
 
 try:
@@ -548,7 +548,10 @@ def _too_large(what: str, path: Path) -> MaskError:
     return MaskError(message, path=path, hint="cut the image into tiles")
 
 
-def _unreadable(path: Path, error: OSError) -> MaskError:
+def _unreadable(path: Path, error: OSError) -> MaskError | ExhaustedError:
+    blameless = exhausted(error)  # a file that is sound must not be skipped, nor called bad
+    if blameless is not None:
+        return blameless
     reason = error.strerror or str(error)
     return MaskError(f"cannot be read: {reason}", path=path, hint="check that it exists and may be read")
 

@@ -31,6 +31,7 @@ GRACE = 2.0  # s, for which the workers of a run that was killed may hold its lo
 
 HINTS = {
     **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), "free some space, or choose another --out"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another --out",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), MORE_FILES),
     **dict.fromkeys((errno.EBUSY, errno.EXDEV), "if another disk is mounted there, choose a folder in it"),
     **dict.fromkeys((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP), "its file system has no locks: choose another"),
@@ -192,21 +193,27 @@ def _failure(error: OSError, target: Path, room: Path) -> OutputError:
 
 def _remove(room: Path, lock: Lock | None, new_parents: list[Path]) -> None:
     # Without the lock, the room is another run's.
-    if lock is not None and lock.is_in_place:
-        for path in room.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name != LOCK:
-                with suppress(OSError):
-                    path.unlink()
-        if any(path.name != LOCK for path in room.iterdir()):
-            # What cannot be removed now is known to be this tool's by the lock's file, and the next run will try again.
-            lock.let_go()
+    if lock is not None and lock.is_in_place and not _is_emptied(room):
+        # What cannot be removed now is known to be this tool's by the lock's file; the next run will try again.
+        lock.let_go()
     if lock is not None:
         lock.release()
     for folder in (room, *new_parents):
         with suppress(OSError):  # not empty where all went well
             folder.rmdir()
+
+
+def _is_emptied(room: Path) -> bool:
+    """Whether all but the lock is removed."""
+    try:
+        for path in room.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink()
+        return all(path.name == LOCK for path in room.iterdir())
+    except OSError:  # no handles are left to look into folders, or somebody else has removed it
+        return False
 
 
 def _to_the_end(action: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 findings, 2 the user's input, 70 a bug of this tool, 130 i
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -32,7 +33,7 @@ from mvtec_convert.cli import (
     validate,
     yolo,
 )
-from mvtec_convert.errors import MvtecConvertError
+from mvtec_convert.errors import MORE_FILES, MvtecConvertError
 
 BUG, INTERRUPTED, USER_INPUT = 70, 130, 2
 DEBUG_VARIABLE = "MVTEC_CONVERT_DEBUG"
@@ -94,10 +95,12 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ImportError as error:
-        return _broken_installation(error)
+        return _out_of_handles() if _is_out_of_handles() else _broken_installation(error)
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        if _is_out_of_handles():
+            return _out_of_handles()
         from mvtec_convert.plugins import blamed, described
 
         package = blamed(error)
@@ -109,6 +112,20 @@ def run(arguments: Sequence[str]) -> int:
         print(f"Please report it with what you ran; {DEBUG_VARIABLE}=1 shows where it happened.", file=sys.stderr)
         return BUG
     return 0
+
+
+def _out_of_handles() -> int:
+    """Nothing more can be loaded then, and many an error is only what follows from it."""
+    print(f"error: too many open files\n hint: {MORE_FILES}", file=sys.stderr)
+    return USER_INPUT
+
+
+def _is_out_of_handles() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def _broken_installation(error: ImportError) -> int:

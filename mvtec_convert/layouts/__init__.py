@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from mvtec_convert.dataset import Dataset, Sample
-from mvtec_convert.errors import DatasetNotFoundError, SelectionError
+from mvtec_convert.errors import DatasetNotFoundError, SelectionError, exhausted
 from mvtec_convert.findings import Finding
 from mvtec_convert.layouts import own
 from mvtec_convert.plugins import LAYOUTS, Plugin, described, plugins
@@ -132,7 +132,7 @@ def load(root: str | Path, *, layout: str | None = None) -> Dataset:
         if name != own.NAME:
             _tell_of_others(root, samples, report)
     except OSError as error:
-        raise DatasetNotFoundError(
+        raise exhausted(error) or DatasetNotFoundError(
             f"cannot be read: {error.strerror}", path=error.filename or root, hint="check the folder's permissions"
         ) from None
     if name == own.NAME:
