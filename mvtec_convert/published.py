@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+SIZES = "images of "
+"""How a difference in size begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ def _category(facts: dict[str, Any]) -> PublishedCategory:
 def comparison(differences: Mapping[str, list[str] | None]) -> list[str]:
     """How a copy compares, one sentence a category that differs, then a verdict; nothing of other datasets.
 
+    Of categories that differ in the number of images and in their size too, one sentence says just that: to list
+    all that a copy of them lacks would say nothing of what they are.
+
     Args:
         differences: by category, as `differences` gives them.
     """
@@ -56,14 +62,27 @@ def comparison(differences: Mapping[str, list[str] | None]) -> list[str]:
         return ["This is the complete MVTec AD, as published."]
     if all(phrases is None for phrases in differences.values()):
         return []
+    strange = [name for name, phrases in differences.items() if phrases and _is_strange(phrases)]
     told = [
-        f"{name} differs from the published: {', '.join(phrases)}." for name, phrases in differences.items() if phrases
+        f"{name} differs from the published: {', '.join(phrases)}."
+        for name, phrases in differences.items()
+        if phrases and name not in strange
     ]
+    if strange:
+        told.append(
+            f"Named as categories of MVTec AD, but of other images, in number and size: {', '.join(strange)} "
+            "(the table 'copy' of the statistics has each figure)."
+        )
     others = [name for name, phrases in differences.items() if phrases is None]
     if others:
         told.append(f"Not a category of MVTec AD: {', '.join(others)}.")
     count = f"of the {len(mvtec_ad())} categories of MVTec AD"
     return [*told, f"{len(whole)} {count} are complete: {', '.join(whole)}." if whole else f"None {count} is complete."]
+
+
+def _is_strange(phrases: Sequence[str]) -> bool:
+    sizes = sum(phrase.startswith(SIZES) for phrase in phrases)
+    return 0 < sizes < len(phrases)
 
 
 def differences(
@@ -101,8 +120,8 @@ def differences(
     others = set(sizes) - {published.image_size}
     if others:
         (width, height), (there_width, there_height) = min(others), published.image_size
-        told.append(f"images of {width} x {height} px, not {there_width} x {there_height}")
+        told.append(f"{SIZES}{width} x {height} px, not {there_width} x {there_height}")
     bands = set(channels) - {published.channels}
     if bands:
-        told.append(f"images of {min(bands)} channel{'s' if min(bands) > 1 else ''}, not {published.channels}")
+        told.append(f"images with {min(bands)} channel{'s' if min(bands) > 1 else ''}, not {published.channels}")
     return told

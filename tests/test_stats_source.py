@@ -269,7 +269,7 @@ def test_other_channels_or_sizes_than_published_are_told():
     assert differences("carpet", carpet.images, carpet.regions, [(1024, 1024)], [3]) == []
     assert differences("carpet", carpet.images, carpet.regions, [(512, 512)], [1]) == [
         "images of 512 x 512 px, not 1024 x 1024",
-        "images of 1 channel, not 3",
+        "images with 1 channel, not 3",
     ]
 
 
@@ -279,6 +279,15 @@ def test_the_whole_of_mvtec_ad_is_called_complete():
     assert "14 of the 15" in comparison(whole | {"carpet": ["one"]})[-1]
     assert comparison({"carpet": ["one"], "part": None})[1] == "Not a category of MVTec AD: part."
     assert comparison({"part": None}) == []
+    resized, lacks = "images of 320 x 320 px, not 1024 x 1024", "test/hole 8 of 17 images"
+    assert comparison({"carpet": [resized]})[0] == f"carpet differs from the published: {resized}."
+    assert comparison({"carpet": [lacks]})[0] == f"carpet differs from the published: {lacks}."
+    assert comparison({"carpet": [lacks, resized], "grid": [lacks]}) == [
+        f"grid differs from the published: {lacks}.",
+        "Named as categories of MVTec AD, but of other images, in number and size: carpet (the table 'copy' of the "
+        "statistics has each figure).",
+        "None of the 15 categories of MVTec AD is complete.",
+    ]
 
 
 def test_options_that_make_no_sense_are_refused():

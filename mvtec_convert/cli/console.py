@@ -285,7 +285,7 @@ def _is_of_interest(table: Table, is_brief: bool) -> bool:
         return not is_brief and len(table.rows) > len({row[0] for row in table.rows})
     if is_brief:
         return table.name == "summary"
-    return table.name not in {"summary", "copy"}  # the sentences have every difference of the copy
+    return table.name not in {"summary", "copy"}  # sentences tell how the copy differs
 
 
 def show_text(text: str) -> None:
