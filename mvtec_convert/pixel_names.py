@@ -117,7 +117,10 @@ def unnamed(path: Path, codes: Codes, names: PixelNames) -> Finding | None:
     hint = SMOOTHED if len(values) > MOST_TOLD else f"name the {names.by} where the others are named, or mend the mask"
     if names.otherwise is not None:
         message = f"{what}: without a name of its own, so it counts as {names.otherwise}; named: {named}"
-        return Finding("unnamed-value", message, str(path), severity="warning", hint=hint)
+        fine = f"fine if {names.otherwise} is what it shows, else mend the mask"
+        return Finding(
+            "unnamed-value", message, str(path), severity="warning", hint=hint if len(values) > MOST_TOLD else fine
+        )
     return Finding("unnamed-value", f"{what}: without a name; named: {named}", str(path), hint=hint)
 
 

@@ -26,6 +26,7 @@ FORMATS: dict[str, Callable[..., Summary]] = {
     "coco": mc.to_coco,
     "rle": partial(mc.to_coco, segmentation="rle"),
     "roboflow": partial(mc.to_coco, layout="roboflow"),
+    "labelme": mc.to_labelme,
     **{layout: partial(mc.to_sam, layout=layout) for layout in ("sa1b", "sam2", "sam3", "saco", "medsam")},
 }
 
