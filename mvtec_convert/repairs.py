@@ -193,6 +193,9 @@ def _left_out(dataset: Dataset, found: SourceCheck, tree: Tree) -> dict[Path, tu
     # The lists of what is in the copy are JSON, which has no halves of surrogate pairs, as Python keeps such bytes.
     unnamed = (path for path in tree.files if re.search("[\ud800-\udfff]", path.relative_to(dataset.root).as_posix()))
     gone |= dict.fromkeys(unnamed, ("bad-name", "left out: its name is no text"))
+    # Whoever made the links may not be who copies: what is no image may be anybody's file.
+    foreign = (path for path in _from_outside(dataset.root, tree) if _size(path) is None)
+    gone |= dict.fromkeys(foreign, ("outside-folder", "left out: a link leads out of the dataset, to what is no image"))
     for finding in found.findings:
         if finding.code in LEFT_OUT:
             gone[Path(finding.path)] = (finding.code, f"left out: {LEFT_OUT[finding.code]}")
@@ -202,6 +205,12 @@ def _left_out(dataset: Dataset, found: SourceCheck, tree: Tree) -> dict[Path, tu
             for path in (copy.image, *copy.masks):
                 gone[path] = ("identical-images", f"left out: the same as {original.image.name}")
     return gone
+
+
+def _from_outside(root: Path, tree: Tree) -> Iterator[Path]:
+    """The files that lie in the dataset by a link alone: their own, or that of a folder around them."""
+    inside = root.resolve()
+    return (path for path in tree.files if not path.resolve().is_relative_to(inside))
 
 
 def _same_masks(one: Sample, other: Sample) -> bool:

@@ -330,6 +330,22 @@ def test_a_copy_has_no_name_that_json_cannot_hold_and_no_pipe(plates, tmp_path):
     assert mc.check(mc.load(tmp_path / "copy")).findings == ()
 
 
+def test_a_copy_takes_no_file_along_that_a_link_points_to_but_images(plates, tmp_path):
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "key").write_text("secret", encoding="utf-8")
+    save(np.zeros((20, 24, 3), np.uint8), private / "photo.png")
+    links = {"notes.txt": "key", "test/good/a.png": "key", "test/good/photo.png": "photo.png", "more": "."}
+    for name, target in links.items():
+        (plates / "plate" / name).symlink_to(private / target)
+    found = mc.check(mc.load(plates))
+    repairs = {repair.path: repair.to for repair in mc.repair(mc.load(plates), found, tmp_path / "copy")}
+    copied = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert not [path for path in copied if path.read_bytes() == b"secret"]
+    assert repairs["plate/notes.txt"] is repairs["plate/test/good/a.png"] is repairs["plate/more/key"] is None
+    assert repairs["plate/test/good/photo.png"] == "plate/test/good/photo.png"
+
+
 def test_a_copy_that_would_fill_the_disk_is_not_begun(plates, tmp_path):
     with (plates / "plate" / "notes.txt").open("wb") as file:
         file.truncate(1 << 42)

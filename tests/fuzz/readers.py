@@ -355,6 +355,7 @@ def readers() -> dict[str, Callable[[Path], Reader]]:
     for name, (_, tree) in zip(IDS, CASES, strict=True):
         found[f"source {name}"] = partial(Tree, write=tree.write, read=read_source, of_content=0.5)
     found["source plates"] = partial(Tree, write=valid.plates, read=read_source, of_content=0.4)
+    found["source values"] = partial(Tree, write=valid.valued_plates, read=read_source, of_content=0.8)
     for name in EXPORTS:
 
         def write(root: Path, name: str = name) -> None:

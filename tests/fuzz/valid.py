@@ -86,6 +86,13 @@ def plates(root: Path) -> Path:
     return root
 
 
+def valued_plates(root: Path) -> Path:
+    """The same, and in one type the masks' values name the defect."""
+    plates(root)
+    (root / "plate" / "ground_truth" / "hole" / "values.json").write_bytes(b'{"255": "scratch", "254": "dent"}')
+    return root
+
+
 def export(name: str, source: Path, out: Path) -> None:
     """The export called `name`, with a balance if its format takes one."""
     medsam.SIDE = SMALL_SQUARE

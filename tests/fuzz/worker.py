@@ -44,6 +44,7 @@ class Watch:
         self._source = str(folder / "set") + os.sep
         fonts = Path.home() / ".cache" / "matplotlib"
         self._known = tuple(map(str, (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/usr", fonts)))
+        self._known += tuple(path for path in sys.path if path)  # modules are imported when they are first needed
         self.seen: list[str] = []
         self.is_on = False
         sys.addaudithook(self._hear)
