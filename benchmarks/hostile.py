@@ -4,7 +4,7 @@
 
 DATUMARO_PYTHON is the interpreter of an environment with Datumaro in it. Each file is read in a process of its own, as
 users of the Python API read it: the dataset, its labels, its pixels. A process is ended when it has taken a minute of
-processor time, has waited for three minutes, or asks for more than 6 GiB. Times are of the processor, without imports.
+processor time, has waited for as long, or asks for more than 6 GiB. Times are of the processor, without imports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BUSY, WAITING = 60, 180  # s
+BUSY, WAITING = 60, 60  # s
 MEMORY = 6 << 30  # bytes of address space
 
 SECRET = Path(tempfile.gettempdir()) / "secret.png"
@@ -43,7 +43,7 @@ class Attack:
     breaks: Break
 
 
-FORMATS = {"coco": "coco_instances", "yolo": "yolo_ultralytics", "source": "mvtec_segmentation"}
+FORMATS = {"coco": "coco_instances", "yolo": "yolo", "source": "mvtec_segmentation"}
 """Datumaro's names."""
 
 
@@ -92,8 +92,11 @@ def probe(tool: str, folder: str, format: str) -> dict[str, Any]:
     try:
         return read_here(folder) if tool == "mvtec-convert" else read_with_datumaro(folder, format)
     except BaseException as error:
+        while error.__cause__ or error.__context__:
+            error = error.__cause__ or error.__context__ or error  # Datumaro wraps what went wrong
         expected = any(kind.__name__ == "MvtecConvertError" for kind in type(error).__mro__)
-        return {"error": type(error).__name__, "message": str(error)[:120], "expected": expected}
+        message = " ".join(str(error).split())[:60]
+        return {"error": f"{type(error).__name__}: {message}", "message": message, "expected": expected}
 
 
 def serve(tool: str) -> None:

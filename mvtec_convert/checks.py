@@ -258,6 +258,11 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_no_file(path: Path) -> bool:
+    """Whether something is there that cannot be read: a dead link, a pipe, a folder."""
+    return os.path.lexists(path) and not is_file(path)
+
+
 def below(folder: Path, path: Path) -> Path | None:
     """`path` without its detours if, by its text, it lies in `folder` or is it; else None."""
     base, target = (Path(os.path.normpath(place.absolute())) for place in (folder, path))
@@ -265,8 +270,8 @@ def below(folder: Path, path: Path) -> Path | None:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted; trainers look into no hidden file or folder."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and is_file(path))
+    """Every image below `folder`, sorted, dead links too; trainers look into no hidden file or folder."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not is_folder(path))
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 

@@ -91,9 +91,10 @@ def annotation_files(folder: Path) -> list[Path]:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether its place or its content says so; a damaged file in the right place still counts."""
+    """Whether its place or its content says so; a damaged file in the right place still counts, a dead link too."""
+    is_in_place = path.parent.name == "annotations" or path.name == "_annotations.coco.json"
     if not checks.is_file(path):
-        return False
+        return is_in_place and checks.is_no_file(path) and not checks.is_folder(path)
     try:
         with path.open("rb") as file:
             start = file.read(1 << 16)
@@ -103,7 +104,7 @@ def _looks_like_coco(path: Path) -> bool:
         return False
     if SACO_KEY in start:
         return False
-    if path.parent.name == "annotations" or path.name == "_annotations.coco.json":
+    if is_in_place:
         return True
     return b'"images"' in text and (b'"annotations"' in text or b'"categories"' in text)
 

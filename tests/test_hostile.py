@@ -277,9 +277,24 @@ def test_links_in_circles_end(plates, tmp_path, tiny):
         folder = tiny.copy(base, tmp_path / base)
         for place in [path for path in folder.rglob("*") if path.is_dir()]:
             (place / "up").symlink_to("..")
-            (place / "self.png").symlink_to("self.png")
-        mc.validate(folder)
-        list(mc.read_export(folder))
+        assert not [finding for finding in mc.validate(folder).findings if finding.severity == "error"]
+        assert list(mc.read_export(folder))
+
+
+def test_a_dead_link_is_not_passed_over(tiny, tmp_path):
+    folder = tiny.copy("yolo", tmp_path / "yolo")
+    (folder / "images" / "train" / "self.png").symlink_to("self.png")
+    assert codes(folder) == {"missing-image"}
+    (folder / "images" / "train" / "self.png").unlink()
+    replaced = {"yolo": (LABELS, "bad-label-file"), "coco": (TRAIN, "bad-json"), "sam": (EXPORTED["sam"], "bad-json")}
+    for base, (name, code) in replaced.items():
+        for make in (lambda path: path.symlink_to("nowhere"), os.mkfifo):
+            folder = tiny.copy(base, tmp_path / f"{base}-{make.__name__}")
+            (folder / name).unlink()
+            make(folder / name)
+            assert code in codes(folder)
+            with pytest.raises(ExportError):
+                list(mc.read_export(folder))
 
 
 @pytest.mark.parametrize("name", [TRAIN, "splits.json", "mvtec-convert.json"])

@@ -357,6 +357,8 @@ class _Reader:
     def _rows(self, image: Path) -> list[list[float]]:
         """The labels of an image, each once, as the trainer keeps them; none where there is no file."""
         path = _label_of(image, self._root)
+        if checks.is_no_file(path):
+            raise checks.refusal(_no_labels(path))
         if not checks.is_file(path):
             return []
         kept: dict[tuple[float, ...], list[float]] = {}
@@ -627,6 +629,8 @@ def _check_split(
             yield Finding("shared-label", message, str(image), hint="rename one of them, and write it its own labels")
         elif checks.is_file(label):
             yield from _check_labels(label, names, boxes, kinds)
+        elif checks.is_no_file(label):
+            yield _no_labels(label)
     for cache in sorted({path for folder in folders for path in _caches(folder, root)}):
         hint = "delete it; the trainer writes a new one"
         message = "labels that changed since this cache was written may go unseen"
@@ -643,6 +647,11 @@ def _check_split(
             message = f"{split} has no box of class {class_id} ({names[class_id]})"
             hint = "add such images, or remove the class"
             yield Finding("unused-class", message, place, severity="warning", hint=hint)
+
+
+def _no_labels(path: Path) -> Finding:
+    message = "a dead link, a pipe or a folder, so the trainer takes the image for background"
+    return Finding("bad-label-file", message, str(path), hint="put the labels there, or remove it")
 
 
 def _caches(labels: Path, root: Path) -> Iterator[Path]:

@@ -26,6 +26,9 @@ from tests.fuzz.readers import readers, surroundings
 HANGS = 60
 """Seconds after which an input is said to hang; the process ends."""
 
+REARMED = 5.0
+"""Seconds between two starts of that watch, which is a thread."""
+
 SLOW = 5.0
 """Seconds of processor time that no small file may take."""
 
@@ -102,10 +105,13 @@ def run(name: str, folder: Path, seed: int, numbers: range, status: int | None =
     if status is not None:
         _limit_memory()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    armed = float("-inf")
     for number in numbers:
         if status is not None:
             os.pwrite(status, b"%20d" % number, 0)
-            faulthandler.dump_traceback_later(HANGS, exit=True)
+            if time.monotonic() - armed > REARMED:
+                armed = time.monotonic()
+                faulthandler.dump_traceback_later(HANGS, exit=True)
         random = Random(f"{name}/{seed}/{number}")
         what = reader.damage(random)
         began = time.process_time()
