@@ -8,6 +8,7 @@ import faulthandler
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -39,15 +40,18 @@ PEAK = 1 << 30
 """Bytes of memory that reading a small file may take; an image of 2**27 px fits in, as RGB."""
 
 
+FONTS = re.compile(r"[/.](matplotlib|fonts)", re.IGNORECASE)
+"""Where Matplotlib looks for fonts, and keeps a list of them."""
+
+
 class Watch:
     """Which files were opened or listed that do not lie in the folder, or opened for writing in the dataset."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
         self._source = str(folder / "set") + os.sep
-        fonts = Path.home() / ".cache" / "matplotlib"
-        self._known = tuple(map(str, (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/usr", fonts)))
-        self._known += tuple(path for path in sys.path if path)  # modules are imported when they are first needed
+        known = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/usr"}
+        self._known = (*known, *filter(None, sys.path))  # modules are imported when they are first needed
         self.seen: list[str] = []
         self.is_on = False
         sys.addaudithook(self._hear)
@@ -59,7 +63,7 @@ class Watch:
             return
         path = os.path.normpath(os.path.abspath(os.fsdecode(arguments[0])))  # noqa: PTH100 - links are not followed
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        outside = not path.startswith(self._folder) and not path.startswith(self._known)
+        outside = not path.startswith((self._folder, *self._known)) and not FONTS.search(path)
         if outside or path.startswith(self._folder + "/outside") or (writes and self._is_source(path)):
             self.seen.append(f"{event} {path}")
 
