@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
@@ -44,12 +44,25 @@ class Fingerprint:
     is_settled: bool
 
 
+class Digest:
+    """One digest of text that comes part by part, which tells where a part ends."""
+
+    def __init__(self, parts: Iterable[str | None] = ()) -> None:
+        self._found = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: str | None) -> None:
+        """One part more."""
+        self._found.update(f"{part!r}\n".encode("utf-8", "surrogatepass"))
+
+    def __str__(self) -> str:
+        return self._found.hexdigest()
+
+
 def digest(parts: Iterable[str | None]) -> str:
-    """One digest of some text, which tells where a part ends."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        found.update(f"{part!r}\n".encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
+    """The digest of some text."""
+    return str(Digest(parts))
 
 
 def content_of(path: Path) -> str | None:
@@ -73,20 +86,26 @@ def seen(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def is_settled(stamps: Iterable[str], now: int) -> bool:
-    """Whether all files with these sizes and times were last changed long enough before, or after, `now`, ns."""
-    times = (int(stamp.partition(" ")[2] or 0) for stamp in stamps)
-    return all(abs(now - changed) > SETTLED for changed in times)
+def is_settled(stamp: str, now: int) -> bool:
+    """Whether a file with this size and time was last changed long enough before, or after, `now`, ns."""
+    return abs(now - int(stamp.partition(" ")[2] or 0)) > SETTLED
 
 
 def of_dataset(dataset: Dataset, *, by_content: bool) -> Fingerprint:
     """Every sample with its files, and what does not fit the layout."""
-    files = [path for sample in dataset for path in (sample.image, *sample.masks)]
-    now = time.time_ns()
-    stamps = list(map(seen, files))
-    said = [*map(repr, dataset), *map(repr, dataset.findings)]
-    content = digest([*said, *map(content_of, files)]) if by_content else None
-    return Fingerprint(digest([*said, *stamps]), content, is_settled(stamps, now))
+    now, settled = time.time_ns(), True
+    said = list(map(repr, dataset.findings))
+    looks, contents = Digest(said), Digest(said)
+    for sample in dataset:
+        looks.add(repr(sample))
+        contents.add(repr(sample))
+        for path in (sample.image, *sample.masks):
+            stamp = seen(path)
+            looks.add(stamp)
+            settled = settled and is_settled(stamp, now)
+            if by_content:
+                contents.add(content_of(path))
+    return Fingerprint(str(looks), str(contents) if by_content else None, settled)
 
 
 def of_folder(folder: Path, *, by_content: bool) -> Fingerprint:
@@ -95,42 +114,44 @@ def of_folder(folder: Path, *, by_content: bool) -> Fingerprint:
     Raises:
         OSError: the folder cannot be read.
     """
-    found = dict(sorted(_without_litter(dict(_walk(folder, ""))).items()))
-    contents = (content_of(folder / name) for name in found) if by_content else ()
-    said = (f"{name} {stamp}" for name, stamp in found.items())
-    return Fingerprint(digest(said), digest([*found, *contents]) if by_content else None, is_settled=True)
+    looks, contents = Digest(), Digest()
+    for name, stamp in _walk(folder):
+        looks.add(f"{name} {stamp}")
+        if by_content:
+            contents.add(name)
+            contents.add(content_of(folder / name))
+    return Fingerprint(str(looks), str(contents) if by_content else None, is_settled=True)
 
 
-def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[str, str]]:
-    """(path relative to the outermost folder, stamp) of everything in a folder."""
+def _walk(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(path relative to the outermost folder, stamp) of everything in a folder that is no litter, in order."""
     with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            found = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
-                yield f"{name}/", "folder"
-                yield from _walk(entry.path, f"{name}/")
-            else:
-                kind = "" if stat.S_ISREG(found.st_mode) else " no file"
-                yield name, f"{found.st_size} {found.st_mtime_ns}{kind}"
+        here = _without_litter({entry.name: entry for entry in entries})
+    for entry in sorted(here, key=lambda entry: entry.name):
+        name, found = prefix + entry.name, entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            yield f"{name}/", "folder"
+            yield from _walk(entry.path, f"{name}/")
+        else:
+            kind = "" if stat.S_ISREG(found.st_mode) else " no file"
+            yield name, f"{found.st_size} {found.st_mtime_ns}{kind}"
 
 
-def _without_litter(found: dict[str, str]) -> dict[str, str]:
-    kept = {name: stamp for name, stamp in found.items() if not _IS_LITTER(name.rpartition("/")[2])}
-    arrays = [name for name in kept if name.endswith(".npy")]
-    if arrays:  # Ultralytics decodes images into such files beside them
-        stems = {name.rpartition(".")[0] for name in kept if not name.endswith(".npy")}
-        for name in arrays:
-            if name.removesuffix(".npy") in stems:
-                del kept[name]
-    return kept
+def _without_litter(found: Mapping[str, os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    stems = {name.rpartition(".")[0] for name in found if not name.endswith(".npy")}
+    # Ultralytics decodes images into files of their names beside them.
+    return [
+        entry
+        for name, entry in found.items()
+        if not _IS_LITTER(name) and not (name.endswith(".npy") and name.removesuffix(".npy") in stems)
+    ]
 
 
 @cache
 def of_tool() -> str:
     """The version of this tool, and of each of its files: those of a working copy change under one version."""
-    return digest([mvtec_convert.__version__, *(f"{name} {stamp}" for name, stamp in sorted(_own_files()))])
+    return digest([mvtec_convert.__version__, *(f"{name} {stamp}" for name, stamp in _own_files())])
 
 
 def _own_files() -> Iterator[tuple[str, str]]:
-    return ((name, stamp) for name, stamp in _walk(PACKAGE, "") if name.endswith((".py", ".json")))
+    return ((name, stamp) for name, stamp in _walk(PACKAGE) if name.endswith((".py", ".json")))

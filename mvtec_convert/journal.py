@@ -76,18 +76,22 @@ class Journal:
         self._written: IO[bytes] | None = None
         self._read: IO[bytes] | None = None
         self._is_usable = True
+        self._lines = self._used = 0
         with suppress(OSError):
             self._open(fresh)
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for file in (self._written, self._read):
             if file is not None:
                 with suppress(OSError):  # the disk is full
                     file.close()
         self._written = self._read = None
+        if error is None and self._lines > 2 * self._used:
+            with suppress(OSError):  # most of it is of images, or options, as they once were
+                self._path.unlink()
 
     def __contains__(self, mark: bytes | None) -> bool:
         return mark in self._places
@@ -98,7 +102,8 @@ class Journal:
             return None
         files = (item.sample.image, *item.sample.masks)
         stamps = list(map(seen, files))
-        if "missing" in stamps or not is_settled(stamps, time.time_ns()):
+        now = time.time_ns()
+        if not all(stamp != "missing" and is_settled(stamp, now) for stamp in stamps):
             return None
         return digest([repr(item), *(map(content_of, files) if self._by_content else stamps)]).encode()
 
@@ -110,6 +115,7 @@ class Journal:
         """What was made of an image that is in here; None where a filter left nothing of it."""
         assert self._read is not None
         assert mark is not None
+        self._used += 1
         self._read.seek(self._places[mark])
         found = _parsed(self._read.readline(MOST_LINE))
         assert found is not None  # each was looked at when the journal was opened, and nobody else writes to it
@@ -123,6 +129,8 @@ class Journal:
             body = mark + b" " + orjson.dumps(content, default=plain) + b"\n"
             if len(body) < MOST_LINE - 16:
                 self._written.write(b"%08x " % zlib.crc32(body) + body)
+                self._lines += 1
+                self._used += 1
         except (OSError, TypeError):  # a full disk; what another package's format calls its rows
             self._is_usable = False
 
@@ -151,6 +159,7 @@ class Journal:
                 break
             mark, content = found
             self._places[mark] = end
+            self._lines += 1
             if content is None:
                 self._emptied.add(mark)
             end += len(line)

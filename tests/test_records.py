@@ -348,3 +348,12 @@ def test_a_damaged_journal_costs_time_and_nothing_else(source, tmp_path, kept):
         mc.to_coco(mc.load(source), tmp_path / "out", records=kept)
         assert contents(tmp_path / "out") == contents(tmp_path / "fresh"), seed
         shutil.rmtree(tmp_path / "out")
+
+
+def test_a_journal_of_what_once_was_is_not_kept_for_ever(source, tmp_path, kept):
+    sizes = []
+    for turn in range(8):
+        settle(source, seconds=100 * (turn + 1))
+        mc.to_coco(mc.load(source), tmp_path / "out", records=kept)
+        sizes.append(sum(path.stat().st_size for path in kept.folder.glob("*.journal")))
+    assert max(sizes) <= 2.1 * sizes[0]
