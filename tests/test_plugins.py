@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,21 @@ def test_the_example_is_small() -> None:
         body = path.read_text(encoding="utf-8").split('"""')[::2]  # without docstrings
         lines = [line for line in "".join(body).splitlines() if line.strip() and "import" not in line]
         assert len(lines) <= 20, path.name
+
+
+def test_each_format_is_listed_on_one_line_with_its_command_and_who_reads_it(
+    capsys: pytest.CaptureFixture[str], on_path: pytest.MonkeyPatch
+) -> None:
+    on_path.setattr("mvtec_convert.cli.console.out.width", 80, raising=False)
+    assert run(["formats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, target in formats().items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert line.rstrip().endswith(importlib.import_module(target.__module__).READERS)
+        command = line.removeprefix(name).split("  ")
+        arguments = shlex.split(next(part for part in command if part.strip()))
+        assert run([*arguments, "--help"]) == 0
+        assert "Usage: mvtec-convert" in capsys.readouterr().out
 
 
 def test_its_format_and_layout_are_listed(example: Path, capsys: pytest.CaptureFixture[str]) -> None:

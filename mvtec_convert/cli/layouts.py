@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "classify": "yolo --task classify",
-    "coco": "coco",
     "medsam": "sam --layout medsam",
     "saco": "sam --layout saco",
-    "sam": "sam",
     "sam2": "sam --layout sam2",
     "sam3": "sam --layout sam3",
-    "yolo": "yolo",
 }
+"""Of formats whose command is not called as they are."""
+
 MORE_OF_A_FORMAT = "mvtec-convert formats NAME says more of one"
 
 
@@ -100,12 +100,14 @@ def _show_format(name: str, target: type[Format]) -> None:
 
 
 def _command(name: str) -> str:
-    return COMMANDS.get(name, f"export --format {name}")
+    if name in COMMANDS:
+        return COMMANDS[name]
+    return name if find_spec(f"mvtec_convert.cli.{name}") else f"export --format {name}"
 
 
 def _readers(target: type[Format]) -> str:
     """Who reads a format; of another package's, what it says of itself in its first line, unless it says who."""
-    told = getattr(target, "READERS", None) or getattr(sys.modules[target.__module__], "READERS", None)
+    told = getattr(sys.modules[target.__module__], "READERS", None)
     return str(told or (inspect.getdoc(target) or "").partition("\n")[0].removesuffix("."))
 
 
