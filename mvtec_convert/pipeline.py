@@ -139,7 +139,7 @@ def _export(
 ) -> Summary:
     plan = make_plan(dataset, options.plan)
     target.refuse(plan)
-    check_place(out, dataset.root)
+    check_place(out, *dataset.guarded)
     summary = Summary(
         out=out,
         format=target.name,
@@ -150,7 +150,7 @@ def _export(
         has_regions=not good_is_a_class(target),
         skipped=list(skipped),
     )
-    with export_staging(out, dataset.root) as stage:
+    with export_staging(out, *dataset.guarded) as stage:
         folder = stage.folder
         placing = Placing(folder, options.images, stage.leftovers)
         train: list[tuple[Item, TrainImage]] = []

@@ -128,7 +128,8 @@ def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
         raise SelectionError(
             "no defective image is selected, so there is nothing to label",
             path=dataset.root,
-            hint="defective images lie in test/<defect> with masks in ground_truth/<defect>",
+            hint="as MVTec AD has them, defective images lie in test/<defect>, their masks in ground_truth/<defect>; "
+            "of own data, --masks must fit the images",
         )
     split = _split(samples, options)
     kept = _with_background(samples, split, options)

@@ -16,28 +16,28 @@ MANIFEST = "mvtec-convert.json"
 
 
 @contextmanager
-def publishing(target: Path, source: Path) -> Iterator[Path]:
+def publishing(target: Path, *sources: Path) -> Iterator[Path]:
     """Give a hidden folder to write into; put it in the place of `target` when the block ends well.
 
     Until then `target` stays as it was. An earlier export of this tool is replaced; anything else is left alone.
 
     Args:
         target: the folder that shall appear.
-        source: the dataset; the target must be neither in it nor around it.
+        sources: the folders of the dataset; the target must be in none of them, nor around one.
 
     Raises:
         OutputError: the target holds files that this tool did not write, lies in the dataset, is being written by
             another run, or cannot be written.
     """
-    with export_staging(target, source) as stage:
+    with export_staging(target, *sources) as stage:
         yield stage.folder
         publish(stage)
 
 
 @contextmanager
-def export_staging(target: Path, source: Path) -> Iterator[Staging]:
+def export_staging(target: Path, *sources: Path) -> Iterator[Staging]:
     """The same, but what was written is only put in place by `publish`."""
-    check_place(target, source)
+    check_place(target, *sources)
     with staging(target) as stage:
         refuse_foreign(stage.target, stage.target)
         yield stage
@@ -74,21 +74,22 @@ def _refuse_filled(folder: Path, target: Path) -> None:
         raise OutputError("already there, and not empty", path=target, hint="choose a new or an empty folder")
 
 
-def check_place(target: Path, source: Path) -> None:
-    """Refuse a target in the dataset, or around it.
+def check_place(target: Path, *sources: Path) -> None:
+    """Refuse a target in a folder of the dataset, or around one.
 
     Raises:
         OutputError: see `publishing`.
     """
-    target, source = _resolved(target), _resolved(source)
-    if target == source or source in target.parents:
-        raise OutputError(
-            "the output would lie inside the dataset", path=target, hint="choose a folder outside it with --out"
-        )
-    if target in source.parents:
-        raise OutputError(
-            "the output would replace a folder that holds the dataset", path=target, hint="choose another --out"
-        )
+    target = _resolved(target)
+    for source in map(_resolved, sources):
+        if target == source or source in target.parents:
+            raise OutputError(
+                "the output would lie inside the dataset", path=target, hint="choose a folder outside it with --out"
+            )
+        if target in source.parents:
+            raise OutputError(
+                "the output would replace a folder that holds the dataset", path=target, hint="choose another --out"
+            )
 
 
 def refuse_foreign(folder: Path, target: Path) -> None:

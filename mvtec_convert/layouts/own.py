@@ -28,6 +28,9 @@ LICENCE = "your own"
 
 NAME = "own"
 DESCRIPTION = "mvtec-convert.toml"
+EXPORT = "mvtec-convert.json"
+"""What every export holds: its images are not the data's own."""
+
 SPLITS: Mapping[str, SplitName] = {
     "train": "train",
     "val": "val",
@@ -112,7 +115,7 @@ def scan(root: Path, report: Callable[[str, Finding], None]) -> Iterator[Sample]
     `bad-name`.
 
     Raises:
-        SelectionError: the description cannot be read.
+        SelectionError: the description cannot be read, or no file fits what it says of masks.
     """
     from mvtec_convert.own_data import read_description
 
@@ -126,6 +129,9 @@ def load_own(root: str | Path, description: OwnData) -> Dataset:
         DatasetNotFoundError: no such folder, or no image in it fits a pattern.
     """
     root = Path(root).expanduser()
+    if root.is_file():
+        hint = "where a shell fills patterns in, write them in quotes: --images 'parts/*.jpg'"
+        raise DatasetNotFoundError("a file, where the dataset's folder should be", path=root, hint=hint)
     if not root.is_dir():
         raise DatasetNotFoundError("no such folder", path=root, hint="patterns are relative to the dataset's folder")
     findings: dict[str, list[Finding]] = {}
@@ -141,7 +147,7 @@ def described_dataset(root: Path, samples: list[Sample], findings: Mapping[str, 
     Raises:
         DatasetNotFoundError: there is nothing in it.
     """
-    if not samples and not findings:
+    if not samples and all(each.severity == "warning" for listed in findings.values() for each in listed):
         raise DatasetNotFoundError(
             "no image fits the pattern", path=root, hint="patterns are relative to this folder; quote them in a shell"
         )
@@ -153,7 +159,10 @@ def described_dataset(root: Path, samples: list[Sample], findings: Mapping[str, 
 
 def scan_described(root: Path, own: OwnData, report: Callable[[str, Finding], None]) -> Iterator[Sample]:
     """Yield every image of `root` that fits, good or with its masks; see `scan` for what is reported."""
-    found = {image: said for pattern in own.images for image, said in _find(root, pattern)}
+    found = _without_exports(root, {image: said for pattern in own.images for image, said in _find(root, pattern)})
+    if found and own.masks and not _all_masks(root, own.masks):
+        hint = "patterns are relative to the dataset's folder; where no image has a defect, leave the masks away"
+        raise SelectionError(f"no file fits {' or '.join(own.masks)}, where the masks should be", path=root, hint=hint)
     masks_of = {image: _masks(root, own.masks, image, said) for image, said in found.items()}
     owners: dict[Path, list[Path]] = {}
     for image, masks in masks_of.items():
@@ -176,6 +185,16 @@ def scan_described(root: Path, own: OwnData, report: Callable[[str, Finding], No
     for mask in sorted(_all_masks(root, own.masks) - owners.keys() - set(images)):
         finding = Finding("orphan-mask", "mask without an image", str(mask), severity="warning", hint="add the image")
         report(name, finding)
+
+
+def _without_exports(root: Path, found: dict[Path, dict[str, str]]) -> dict[Path, dict[str, str]]:
+    """Without the images of exports, which may lie beside the data, where a pattern like `**/*.jpg` finds them too."""
+    parents = {image.parent for image in found}
+    above = {
+        parent: [folder for folder in (parent, *parent.parents) if folder.is_relative_to(root)] for parent in parents
+    }
+    exported = {parent for parent in parents if any((folder / EXPORT).is_file() for folder in above[parent])}
+    return {image: said for image, said in found.items() if image.parent not in exported} if exported else found
 
 
 def _sample(
