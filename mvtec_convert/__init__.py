@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mvtec_convert.api import to_format as to_format
     from mvtec_convert.api import to_labelme as to_labelme
     from mvtec_convert.api import to_sam as to_sam
+    from mvtec_convert.api import to_voc as to_voc
     from mvtec_convert.api import to_yolo as to_yolo
     from mvtec_convert.dataset import Dataset as Dataset
     from mvtec_convert.dataset import Sample as Sample
@@ -71,6 +72,7 @@ _HOMES = {
     "to_labelme": "api",
     "to_masks": "mask_tree",
     "to_sam": "api",
+    "to_voc": "api",
     "to_yolo": "api",
     "validate": "validation",
     "write_sample": "sample",

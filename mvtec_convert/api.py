@@ -252,6 +252,33 @@ def to_labelme(
     return _export(dataset, out, target, {"labelme": [shape, simplify]}, keywords, progress)
 
 
+def to_voc(
+    dataset: Dataset, out: str | Path, *, progress: Progress | None = None, **keywords: Unpack[ExportKeywords]
+) -> Summary:
+    """Write a Pascal VOC dataset: boxes as XML, masks as palette images, images as JPEG.
+
+    Args:
+        dataset: what to export.
+        out: folder to create, or an earlier export to replace; it appears whole or not at all.
+        progress: called with (images done, images in all).
+        **keywords: see `ExportKeywords`.
+
+    Raises:
+        MvtecConvertError: with what is wrong, where, and what to do; nothing is written then.
+
+    >>> dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    >>> mc.to_voc(dataset, "carpet-voc").fidelity.exact
+    39
+    """
+
+    def target(_: ExportOptions) -> Format:
+        from mvtec_convert.formats.voc import Voc
+
+        return Voc()
+
+    return _export(dataset, out, target, {"voc": []}, keywords, progress)
+
+
 def to_format(
     dataset: Dataset,
     out: str | Path,

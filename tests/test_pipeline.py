@@ -34,14 +34,15 @@ EXPORTS = {
     "sam3": partial(mc.to_sam, layout="sam3"),
     "saco": partial(mc.to_sam, layout="saco"),
     "medsam": partial(mc.to_sam, layout="medsam"),
+    "voc": mc.to_voc,
 }
 """Every format, by its name and, behind a hyphen, what is special."""
 
 TOLD = {"coco-rle": {"compressed-rle"}}
 """What `validate` says of an export that was asked for, though not every trainer reads it."""
 
-LABELS_ONLY = {"sam2", "medsam"}
-"""Their readers fail on images without a region, and take images in a form of their own."""
+LABELS_ONLY = {"sam2", "medsam", "voc"}
+"""Their readers take images in a form of their own; all but VOC's fail on images without a region."""
 
 
 @pytest.fixture(params=EXPORTS)

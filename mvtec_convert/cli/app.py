@@ -31,6 +31,7 @@ from mvtec_convert.cli import (
     schema,
     stats,
     validate,
+    voc,
     yolo,
 )
 from mvtec_convert.errors import MORE_FILES, MvtecConvertError
@@ -49,7 +50,7 @@ app = typer.Typer(
 commands.register(
     app,
     {
-        "Convert": (yolo, coco, sam, labelme, export, masks),
+        "Convert": (yolo, coco, sam, labelme, voc, export, masks),
         "See what is there": (stats, report, preview),
         "Find what is wrong": (check, validate),
         "Get data, look things up": (download, sample, layouts, schema),

@@ -21,7 +21,7 @@ def masks(
         typer.Argument(
             metavar="FROM",
             help="An annotated dataset, ours or any other: COCO (from CVAT, Roboflow, Label Studio too), YOLO, "
-            "labelme, SA-1B and the other SAM layouts. For COCO, one annotation file will do.",
+            "labelme, Pascal VOC, SA-1B and the other SAM layouts. For COCO, one annotation file will do.",
         ),
     ],
     out: Annotated[
