@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RegionRule = Literal["component", "image"]
 
+FEW = 20  # components, of which each is compared with each
 ROUNDING = 1e-4  # px; OpenCV measures distances in float32
 
 
@@ -316,12 +317,21 @@ def _components(window: BinaryMask) -> Iterable[tuple[BinaryMask, int, int]]:
     if len(outer) == 1:
         yield window, 0, 0
         return
-    for contour in outer:
-        x, y, width, height = cv2.boundingRect(contour)
+    boxes = [cv2.boundingRect(contour) for contour in outer]
+    for contour, box in zip(outer, boxes, strict=True):
+        x, y, width, height = box
+        if len(boxes) <= FEW and sum(_overlap(box, other) for other in boxes) == 1:  # itself
+            yield window[y : y + height, x : x + width], x, y
+            continue
         # Others may reach into its box, or lie there whole.
         _, labels = cv2.connectedComponents(window[y : y + height, x : x + width], connectivity=8)
         on_x, on_y = contour[0, 0].tolist()
         yield (labels == labels[on_y - y, on_x - x]).view(np.uint8), x, y
+
+
+def _overlap(a: Sequence[int], b: Sequence[int]) -> bool:
+    """Whether two boxes (x, y, width, height) share a pixel."""
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
 def _region(crop: BinaryMask, x: int, y: int) -> Region:
