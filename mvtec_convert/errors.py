@@ -164,4 +164,6 @@ def is_name(text: object) -> TypeGuard[str]:
 
 def is_text(name: str) -> bool:
     """Whether a name can stand on one line of a UTF-8 file: no control characters, line ends or undecodable bytes."""
+    if name.isascii():
+        return name.isprintable()  # the same, and takes no time
     return not any(unicodedata.category(ch) in {"Cc", "Cs", "Zl", "Zp"} for ch in name)

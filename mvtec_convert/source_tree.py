@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -228,20 +229,35 @@ def slug(text: str) -> str:
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted by name."""
-    return [path for path in _entries(folder) if path.is_dir()]
+    return _entries(folder, _is_folder)
 
 
 def image_files(folder: Path, *, deep: bool = False) -> list[Path]:
     """The image files in a folder, sorted by name; with `deep` also those in its folders."""
-    found = [path for path in _entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    found = _entries(folder, _is_image)
     if deep:
         found += [path for inner in folders(folder) for path in image_files(inner, deep=True)]
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What the folder holds, sorted by name, without hidden files and what archivers leave behind (`__MACOSX`)."""
+def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    """What is wanted of what the folder holds, sorted by name; never hidden files, nor what archivers leave behind.
+
+    The folder itself says what its entries are, so that none has to be asked.
+    """
     if not folder.is_dir():
         return []
-    visible = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-    return sorted(visible, key=lambda path: path.name)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")) and wanted(entry)]
+    return [folder / name for name in sorted(names)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # Of links, pathlib takes those for none that lead in a circle, where the entry raises.
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if entry.name[entry.name.rfind(".") :].lower() not in IMAGE_SUFFIXES:
+        return False
+    return Path(entry.path).is_file() if entry.is_symlink() else entry.is_file()
