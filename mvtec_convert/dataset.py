@@ -226,6 +226,8 @@ class Dataset:
     ) -> Dataset:
         """The part of the dataset with the given categories, defect types (`good` included) and splits.
 
+        Where pixels name the defects, an image's defect type is what its folder says, not what its regions are called.
+
         Raises:
             SelectionError: a name is not in the dataset; the message says which there are, and the nearest.
 

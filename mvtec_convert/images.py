@@ -393,8 +393,13 @@ def _decoded(path: Path, take: Callable[[Image.Image], T]) -> T:
 
 
 def _colours(image: Image.Image) -> npt.NDArray[np.int32]:
-    rgba = np.asarray(image.convert("RGBA" if image.mode in PNG_MODES | {"PA"} else "RGB").convert("RGBA"), np.int32)
-    return np.where(rgba[..., 3] == 0, np.int32(0), rgba[..., 0] << 16 | rgba[..., 1] << 8 | rgba[..., 2])
+    rgba = np.asarray(image.convert("RGBA" if image.mode in PNG_MODES | {"PA"} else "RGB").convert("RGBA"))
+    colours = np.zeros(rgba.shape[:2], np.int32)
+    for channel in range(3):
+        colours <<= 8
+        colours |= rgba[..., channel]
+    colours[rgba[..., 3] == 0] = 0
+    return colours
 
 
 def _indices(image: Image.Image) -> npt.NDArray[np.uint8] | None:
