@@ -16,8 +16,8 @@ def register(app: typer.Typer) -> None:
 def voc(flags: ExportFlags) -> None:
     """Write a Pascal VOC dataset: boxes as XML, masks as palette images.
 
-    Images that are no JPEG become one, since torchvision's reader looks for .jpg alone; masks and boxes are exact. CVAT
-    reads the folder VOC2012, packed as a zip.
+    Images that are no JPEG become one, since torchvision's reader looks for .jpg alone; masks and boxes are exact. The
+    folder VOC2012, packed as a zip, has the form that CVAT documents for its import.
 
     Example: `mvtec-convert voc --category carpet`
     """

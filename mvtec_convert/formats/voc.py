@@ -45,6 +45,7 @@ from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.voc import Annotation, Object
 from mvtec_convert.xmlio import Element, read_xml
 
+READERS = "torchvision, and what else reads Pascal VOC"
 HOME = "VOCdevkit/VOC2012"
 VOID = 255
 MOST = VOID - 1
