@@ -60,6 +60,8 @@ def main(folder: Path, count: int, with_signal: str, seed: int, jobs: int) -> No
         seed: ["yolo", str(source), "-o", str(place / "out"), "--seed", str(seed), "--place", "copy", "-j", str(jobs)]
         for seed in (1, 2)
     }
+    with told.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        check(run(["yolo", str(source), "-o", str(folder / "elsewhere"), "-j", "1"]) == 0, "the first run fails")
     fresh = {}
     for split_seed, command in commands.items():
         started = time.monotonic()

@@ -19,8 +19,9 @@ import mvtec_convert as mc
 from mvtec_convert import records
 from mvtec_convert.api import CHANGES_NOTHING, ExportKeywords
 from mvtec_convert.cli.app import run
+from mvtec_convert.placing import Placing
 from mvtec_convert.records import Records, Run
-from tests.broken import damage, draw_tree, save
+from tests.broken import damage, draw_image, draw_tree, save
 from tests.test_cli import HEAVY
 from tests.test_pipeline import EXPORTS, contents
 
@@ -185,7 +186,7 @@ def test_a_record_is_no_more_than_a_hint(source, tmp_path, kept):
     export(source, tmp_path / "out", kept, balance="oversample")
     (record,) = kept.folder.glob("*.json")
     sound = record.read_bytes()
-    odd = [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, *(damage(sound, seed) for seed in range(60))]
+    odd = [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, *(damage(sound, seed) for seed in range(30))]
     for data in odd:
         record.write_bytes(data)
         mc.to_yolo(mc.load(source), tmp_path / "out", records=kept, balance="oversample")
@@ -340,7 +341,7 @@ def test_a_damaged_journal_costs_time_and_nothing_else(source, tmp_path, kept):
     stopped("coco", source, tmp_path / "out", kept, 9)
     (journal,) = kept.folder.glob("*.journal")
     sound = journal.read_bytes()
-    for seed in range(40):
+    for seed in range(25):
         drawn = random.Random(seed)
         at = drawn.randrange(len(sound))
         odd = sound[:at] + drawn.choice([b"", b"\n", b"\xff\0", sound[:at], b"[" * 5000 + b"\n"]) + sound[at + 1 :]
@@ -357,3 +358,33 @@ def test_a_journal_of_what_once_was_is_not_kept_for_ever(source, tmp_path, kept)
         mc.to_coco(mc.load(source), tmp_path / "out", records=kept)
         sizes.append(sum(path.stat().st_size for path in kept.folder.glob("*.journal")))
     assert max(sizes) <= 2.1 * sizes[0]
+
+
+@pytest.mark.parametrize(("name", "how"), [("a.png", "copy"), ("a.jpg", "link")])
+def test_a_copy_that_a_killed_run_had_finished_is_taken_over(tmp_path, name, how):
+    source, leftover, folder = tmp_path / "source.png", tmp_path / "leftover", tmp_path / "folder"
+    draw_image(source)
+    settle(tmp_path)
+    Placing(leftover, how).place(source, name)
+    written = (leftover / name).stat()
+    assert written.st_mtime_ns == source.stat().st_mtime_ns
+    Placing(folder, how, (leftover,)).place(source, name, again=True)
+    assert (folder / name).stat().st_ino == written.st_ino
+    assert not (leftover / name).exists()
+
+
+@pytest.mark.parametrize("what", ["cut off", "of another image", "a link"])
+def test_any_other_leftover_is_left_alone(tmp_path, what):
+    source, leftover, folder = tmp_path / "source.png", tmp_path / "leftover", tmp_path / "folder"
+    draw_image(source)
+    settle(tmp_path)
+    Placing(leftover, "copy").place(source, "a.png")
+    if what == "cut off":  # the time is set last
+        (leftover / "a.png").write_bytes(source.read_bytes()[:100])
+    elif what == "of another image":
+        os.utime(leftover / "a.png", ns=(0, 10**18))
+    else:
+        os.link(leftover / "a.png", leftover / "b.png")
+    Placing(folder, "copy", (leftover,)).place(source, "a.png", again=True)
+    assert (folder / "a.png").read_bytes() == source.read_bytes()
+    assert (leftover / "a.png").exists()
