@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mvtec_convert.layouts import load as load
     from mvtec_convert.mask_tree import to_masks as to_masks
     from mvtec_convert.previews import preview as preview
+    from mvtec_convert.records import Records as Records
     from mvtec_convert.regions import Region as Region
     from mvtec_convert.regions import RegionOptions as RegionOptions
     from mvtec_convert.repairs import repair as repair
@@ -52,6 +53,7 @@ _HOMES = {
     "LabelledImage": "labelled",
     "LabelledObject": "labelled",
     "MvtecConvertError": "errors",
+    "Records": "records",
     "Parts": "splits",
     "Region": "regions",
     "RegionOptions": "regions",

@@ -49,7 +49,7 @@ class Records:
         fresh: believe nothing.
     """
 
-    folder: Path
+    folder: str | Path
     by_content: bool = False
     fresh: bool = False
 
@@ -82,8 +82,12 @@ class Run:
         return self._path.with_suffix(".journal")
 
     @cached_property
+    def _folder(self) -> Path:
+        return Path(self.records.folder).expanduser()
+
+    @cached_property
     def _path(self) -> Path:
-        return self.records.folder / f"{digest([str(self.out.expanduser().resolve())])}.json"
+        return self._folder / f"{digest([str(self.out.expanduser().resolve())])}.json"
 
     @cached_property
     def _question(self) -> str:
@@ -130,13 +134,13 @@ class Run:
                 "summary": summary,
             }
             data = orjson.dumps(document, default=plain)
-            make_room(self.records.folder)
+            make_room(self._folder)
             unfinished = self._path.with_suffix(f".{os.getpid()}")
             unfinished.write_bytes(data)
             unfinished.replace(self._path)
 
     def _load(self) -> dict[str, Any]:
-        if not is_own(self.records.folder):
+        if not is_own(self._folder):
             raise ValueError("another user may have written it")
         record = orjson.loads(read_file(self._path, MOST_BYTES))
         if not isinstance(record, dict):
