@@ -207,6 +207,9 @@ def _export(
     run = None
     if records is not None:
         chosen = {name: value for name, value in keywords.items() if name not in CHANGES_NOTHING}
+        split = keywords.get("split", "supervised")
+        if not isinstance(split, str):
+            chosen["split"] = given(split)  # where each image goes, not the datasets
         run = Run(records, dataset, Path(out), {**asked, **chosen})
         known = run.recall()
         if known is not None:

@@ -50,6 +50,10 @@ class Region:
     area: int
     defect_type: str = ""
 
+    def __repr__(self) -> str:
+        named = f", defect_type={self.defect_type!r}" if self.defect_type else ""
+        return f"Region(x={self.x}, y={self.y}, width={self.width}, height={self.height}, area={self.area}{named})"
+
     @property
     def width(self) -> int:
         """Extent in x, px."""

@@ -15,9 +15,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 import mvtec_convert as mc
+from mvtec_convert.api import ExportKeywords
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.images import read_mask
+from mvtec_convert.records import Records
 from mvtec_convert.regions import Region
 from mvtec_convert.splits import Parts
 
@@ -87,6 +89,12 @@ def test_the_page_names_everything_that_is_public() -> None:
         assert re.search(rf"\b(mc\.)?{name}\b", text), f"docs/api.md says nothing of mc.{name}"
 
 
+def test_the_page_explains_every_keyword_of_an_export() -> None:
+    (table,) = re.findall(r"^\| keyword .+?\n\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    explained = {name for row in table.strip().splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert explained == {*ExportKeywords.__annotations__, "progress"}
+
+
 def test_the_names_for_type_checkers_are_those_that_there_are() -> None:
     source = Path(mc.__file__).read_text(encoding="utf-8")
     found = re.findall(r"^    from mvtec_convert\.(\S+) import (\w+) as \2$", source, flags=re.MULTILINE)
@@ -145,6 +153,16 @@ def test_a_part_is_a_dataset_like_any_other(workplace: Path) -> None:
     with pytest.raises(KeyError):
         parts["test"]
     assert parts.get("test") is None
+
+
+def test_an_export_with_another_given_split_is_made_anew(workplace: Path) -> None:
+    dataset = mc.load("mvtec_anomaly_detection").filter(category="carpet")
+    records = Records(workplace / "records", by_content=True)
+    first, second = dataset.split(seed=1), dataset.split(seed=2)
+    by_hand = {"train": second["train"], "val": second["val"]}
+    given = (first, second, by_hand)
+    found = [mc.to_coco(dataset, "out", split=split, records=records) for split in given for _ in range(2)]
+    assert [summary.is_up_to_date for summary in found] == [False, True] * 3
 
 
 def test_a_split_of_ones_own_is_a_dataset_for_each_name(workplace: Path) -> None:
