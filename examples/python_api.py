@@ -24,9 +24,14 @@ def main(root: str | None = None) -> None:
         for category in mc.stats(carpet).categories:
             print(f"{category.name}: {category.defective} defective images, {category.regions} regions")
 
-        summary = mc.to_yolo(carpet, work / "yolo", seed=1)
-        mc.to_coco(carpet, work / "coco", split_from=work / "yolo")
-        mc.to_sam(carpet, work / "sam", split_from=work / "yolo", points=3, negatives=2, seed=1)
+        hole = carpet.filter(defect_type="hole").samples[0]
+        print(f"{hole.key}: {[region.bbox for region in hole.regions()]}")
+
+        parts = carpet.split(seed=1)
+        print(parts)
+        summary = mc.to_yolo(carpet, work / "yolo", split=parts)
+        mc.to_coco(carpet, work / "coco", split=parts)
+        mc.to_sam(carpet, work / "sam", split=parts, points=3, negatives=2, seed=1)
         print(f"{summary.fidelity.exact} of {summary.fidelity.regions} boxes exact")
 
         for name in ("yolo", "coco", "sam"):
