@@ -30,6 +30,9 @@ GREY = DEEP_GREY | {"1", "L", "LA"}
 MOST_TOLD = 6
 """Values told one by one; more of them are shades, and no names of defects."""
 
+MOST_NAMES = 20
+"""Told of a table of names."""
+
 SMOOTHED = "its edges are smoothed or blurred: save it as PNG, without anti-aliasing, and scale it by nearest neighbour"
 
 
@@ -113,7 +116,8 @@ def unnamed(path: Path, codes: Codes, names: PixelNames) -> Finding | None:
         return None
     values = np.unique(strange)
     what = f"{_several(values, names.by)}, {strange.size} px"
-    named = ", ".join(f"{_code(code, names.by)} {name}" for code, name in names.names)
+    named = ", ".join(f"{_code(code, names.by)} {name}" for code, name in names.names[:MOST_NAMES])
+    named += f" and {len(names.names) - MOST_NAMES} more" if len(names.names) > MOST_NAMES else ""
     hint = SMOOTHED if len(values) > MOST_TOLD else f"name the {names.by} where the others are named, or mend the mask"
     if names.otherwise is not None:
         message = f"{what}: without a name of its own, so it counts as {names.otherwise}; named: {named}"
