@@ -37,12 +37,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Whatever is put on the path is looked up anew, and forgotten afterwards."""
-    before = set(sys.modules)
+    before = set(sys.path)
     plugins.plugins.cache_clear()
     yield monkeypatch
     plugins.plugins.cache_clear()
-    for name in set(sys.modules) - before:
-        if not name.startswith("mvtec_convert."):
+    # Only what came from there: libraries that were loaded meanwhile must not be loaded a second time.
+    added = tuple(place for place in sys.path if place not in before)
+    for name, module in list(sys.modules.items()):
+        if added and str(getattr(module, "__file__", None)).startswith(added):
             del sys.modules[name]
 
 
