@@ -289,13 +289,14 @@ class FileCheck:
         """File names, files and sizes."""
         self.folder = images_folder(usual_folders(self.file.path, self.root), self._first_names())
         first: dict[str, int] = {}
+        known: dict[Size, Size] = {}  # mostly one, for a hundred thousand images
         for found in each_record(self.file, "images", Image):
             if isinstance(found, Finding):
                 yield found
                 continue
             i, image = found
             name, size = image.file_name, Size(image.width, image.height)
-            self.sizes[image.id] = size
+            self.sizes[image.id] = size = known.setdefault(size, size)
             if first.setdefault(name, i) != i:
                 message = f"{name} is also images[{first[name]}]"
                 yield self.file.finding("duplicate-image", message, "images", i, hint="list each image once")

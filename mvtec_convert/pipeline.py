@@ -171,6 +171,7 @@ def _export(
             save_skipped(skipped, dataset.root, folder)
         save_classes(plan.labels, folder)
         splits.save(plan.split, folder)
+        del plan  # the check wants memory for each image, too
         summary.notes = [*dataset.findings, *_self_check(target, folder, out, options.jobs)]
         save_manifest(folder, _facts(target, options, summary.fidelity))
         if run is not None:

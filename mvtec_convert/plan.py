@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -135,14 +136,13 @@ def make_plan(dataset: Dataset, options: PlanOptions) -> Plan:
     kept = _with_background(samples, split, options)
     phrases = load_phrases(options.phrases)
     known = _region_classes(labels, phrases)
+
+    @cache  # one mapping for all images of a kind
+    def classes(category: str, defect_types: tuple[str, ...]) -> dict[str, RegionClass]:
+        return {each: known[category, each] for each in defect_types}
+
     items = tuple(
-        Item(
-            i,
-            sample,
-            name,
-            split.assignments[sample.key],
-            {each: known[sample.category, each] for each in sample.defect_types},
-        )
+        Item(i, sample, name, split.assignments[sample.key], classes(sample.category, sample.defect_types))
         for i, (sample, name) in enumerate(zip(kept, _unique_names(kept), strict=True), start=1)
     )
     return Plan(items, labels, split, phrases)
