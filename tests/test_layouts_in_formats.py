@@ -27,6 +27,7 @@ FORMATS: dict[str, Callable[..., Summary]] = {
     "rle": partial(mc.to_coco, segmentation="rle"),
     "roboflow": partial(mc.to_coco, layout="roboflow"),
     "labelme": mc.to_labelme,
+    "voc": lambda dataset, out: mc.to_format(dataset, out, "voc"),
     **{layout: partial(mc.to_sam, layout=layout) for layout in ("sa1b", "sam2", "sam3", "saco", "medsam")},
 }
 
