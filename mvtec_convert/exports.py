@@ -80,7 +80,8 @@ def format_of(folder: Path, name: str | None = None) -> type[Format]:
         SelectionError: no format of that name.
     """
     if not folder.exists():
-        raise ExportError("no such folder", path=folder, hint="give a folder that holds a YOLO, COCO or SAM dataset")
+        hint = "give a folder that holds a YOLO, COCO, SAM, labelme or Pascal VOC dataset"
+        raise ExportError("no such folder", path=folder, hint=hint)
     return format_named(name) if name else _recognised(folder)
 
 
