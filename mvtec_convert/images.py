@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
@@ -433,7 +434,9 @@ def _brightest_channel(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if pixels.ndim == 2:
         return pixels
     has_alpha = pixels.shape[2] in (2, 4)
-    values: npt.NDArray[Any] = (pixels[..., :-1] if has_alpha else pixels).max(axis=-1)
+    first, *others = np.moveaxis(pixels[..., :-1] if has_alpha else pixels, -1, 0)
+    # Several times quicker than `max` along the short axis.
+    values: npt.NDArray[Any] = reduce(np.maximum, others, first.copy())
     if has_alpha:
         values[pixels[..., -1] == 0] = 0
     return values

@@ -78,7 +78,8 @@ def _main(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
-    # Pillow warns of what this tool judges itself: large images, and damaged EXIF data.
+    # OpenCV and Pillow warn of what this tool judges itself: large images, damaged data.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit|Corrupt EXIF data|Truncated File Read")
     try:
         app(args=list(arguments), prog_name="mvtec-convert")

@@ -251,6 +251,8 @@ def read_dataset(root: Path, out: Path, random: Random) -> Outcome:
         tasks.append(lambda: mc.preview(root, out.with_suffix(".png"), count=4, width=400))
     elif more < 0.11:
         tasks.append(lambda: mc.report(root, out.with_suffix(".html"), images=4, jobs=1))
+    elif more < 0.25:
+        tasks.append(lambda: mc.to_masks(root, out, boxes=True))
     for task in tasks:
         try:
             task()
