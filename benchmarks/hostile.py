@@ -4,7 +4,7 @@
 
 DATUMARO_PYTHON is the interpreter of an environment with Datumaro in it. Each file is read in a process of its own, as
 users of the Python API read it: the dataset, its labels, its pixels. A process is ended when it has taken a minute of
-processor time, or has done nothing for a minute, and gets no more than 6 GiB. Times are of the processor, without imports.
+processor time, or has done nothing for a minute, and gets 6 GiB at most. Times are of the processor, without imports.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def test_a_config_that_makes_no_sense_is_told(text, tmp_path):
 
 
 def huge_table() -> str:
-    """A table that takes 80 GB where each short row gets a value for each column."""
+    """A table that takes tens of GB where each short row gets a value for each column."""
     return "image,label," + ",".join(map(str, range(10_000))) + "\n" + "a.JPG,x\n" * 100_000
 
 
