@@ -53,11 +53,11 @@ def fuzz(name: str, seed: int, numbers: range, row: Row, place: Path) -> list[di
         if summaries:
             first = stop
             continue
-        at = int(status.read_bytes() or first)
+        at, counts = json.loads(status.read_bytes() or json.dumps([first, {}]))
         failures.append(
             {"reader": name, "number": at, "failure": f"ended with {done.returncode}: {done.stderr[-3000:]}"}
         )
-        row.counts.update({"failed": 1, "read": at - first})
+        row.counts.update(Counter(counts) + Counter(failed=1))
         first = at + 1
     return failures
 

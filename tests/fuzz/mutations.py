@@ -297,6 +297,21 @@ def yaml(random: Random, data: bytes) -> bytes:
     return b"\n".join(rows)
 
 
+XML_PIECES = (
+    '<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>', '<!DOCTYPE a SYSTEM "file:///etc/passwd">',
+    '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>', "&b;", "&#0;", "&#xD800;", "<![CDATA[x]]>", "<!-- -->",
+    "<object/>", "<a>" * 3000, "<a>" * 300 + "</a>" * 300, '<?xml version="1.1" encoding="utf-16"?>', "</object>",
+    "<bndbox><xmin>1</xmin></bndbox>", "<xmin>nan</xmin>", "<name>\u202e</name>", "]]>", "<?php ?>",
+)  # fmt: skip
+
+
+def xml(random: Random, data: bytes) -> bytes:
+    """Something between two tags that not every parser bears."""
+    places = [match.start() for match in re.finditer(rb"<|$", data)]
+    at = random.choice((0, random.choice(places)))
+    return data[:at] + random.choice(XML_PIECES).encode() + data[at:]
+
+
 def npy(random: Random, data: bytes) -> bytes:
     """A header that says something else, of the same length or of another."""
     length = int.from_bytes(data[8:10], "little")
@@ -393,6 +408,7 @@ def _register() -> None:
             ".toml": (tokens, tokens, lines),
             ".csv": (tokens, lines),
             ".txt": (tokens, tokens, lines),
+            ".xml": (xml, tokens, tokens, lines),
             ".npy": (npy, blind),
             ".tar": (tar_headers, tar_headers, blind),
             ".tgz": (packed(lambda data: gzip.compress(data, 1, mtime=0), gzip.decompress), blind),
