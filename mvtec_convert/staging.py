@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mvtec_convert.errors import MORE_FILES, OutputError, size_in_words
 from mvtec_convert.exchange import exchange
+from mvtec_convert.interrupts import uninterrupted
 from mvtec_convert.locks import Lock, try_lock
 from mvtec_convert.opening import is_own
 
@@ -119,9 +120,9 @@ def staging(target: Path, *, wait: bool = False) -> Iterator[Staging]:
         raise OutputError("the output would replace the current folder", path=target, hint="choose a folder below it")
     room = target.with_name(f".{target.name}.partial")
     new_parents = [parent for parent in target.parents if not parent.exists()]
-    lock: Lock | None = None
+    held: list[Lock] = []
     try:
-        lock = _claim(room, target, wait)
+        lock = _claim(room, target, wait, held)
         _put_back(room, target)
         leftovers = _leftovers(room)
         (room / OUTPUT).mkdir()
@@ -129,15 +130,19 @@ def staging(target: Path, *, wait: bool = False) -> Iterator[Staging]:
     except OSError as error:
         raise _failure(error, target, room) from error
     finally:
-        _to_the_end(lambda: _remove(room, lock, new_parents))
+        _to_the_end(lambda: _remove(room, held, new_parents))
 
 
-def _claim(room: Path, target: Path, wait: bool) -> Lock:
+def _claim(room: Path, target: Path, wait: bool, held: list[Lock]) -> Lock:
+    """The lock, which is in `held` as soon as it is locked."""
     patience = float("inf") if wait else time.monotonic() + GRACE
     while True:
         try:
-            _make(room)
-            lock = try_lock(room / LOCK)
+            with uninterrupted():
+                _make(room)
+                lock = try_lock(room / LOCK)
+                if lock is not None:
+                    held.append(lock)
         except FileNotFoundError:
             if not room.parent.is_dir():
                 raise
@@ -191,12 +196,12 @@ def _failure(error: OSError, target: Path, room: Path) -> OutputError:
     )
 
 
-def _remove(room: Path, lock: Lock | None, new_parents: list[Path]) -> None:
+def _remove(room: Path, held: list[Lock], new_parents: list[Path]) -> None:
     # Without the lock, the room is another run's.
-    if lock is not None and lock.is_in_place and not _is_emptied(room):
-        # What cannot be removed now is known to be this tool's by the lock's file; the next run will try again.
-        lock.let_go()
-    if lock is not None:
+    for lock in held:
+        if lock.is_in_place and not _is_emptied(room):
+            # What cannot be removed now is known to be this tool's by the lock's file; the next run will try again.
+            lock.let_go()
         lock.release()
     for folder in (room, *new_parents):
         with suppress(OSError):  # not empty where all went well

@@ -19,6 +19,8 @@ from typing import TypeVar
 
 import cv2
 
+from mvtec_convert.interrupts import uninterrupted
+
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
@@ -135,26 +137,18 @@ def _worker(
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(work, batches, writer, (reader, *others)), daemon=True)
-    with _uninterrupted(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 counts the idle threads of numpy's BLAS
-        process.start()
-    writer.close()
     try:
+        # While a process is forked, Python would swallow a Ctrl-C, or the new process would answer it.
+        with uninterrupted(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 counts the idle threads of numpy's BLAS
+            process.start()
+        writer.close()
         yield reader
     finally:
         reader.close()
-        process.terminate()
-        process.join()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait: while a process is forked, Python would swallow it, or the new process would answer it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if process.pid is not None:
+            process.terminate()
+            process.join()
 
 
 def _serve(
