@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from mvtec_convert.cli.app import app
+from mvtec_convert.cli.app import make_app
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
 COMMAND = "python -m tests.command_reference"
@@ -38,9 +38,10 @@ WORDS = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
 def page() -> str:
     """The whole page."""
-    commands = {each.name: inspect.unwrap(each.callback) for each in app.registered_commands}
+    registered = make_app().registered_commands
+    commands = {each.name: inspect.unwrap(each.callback) for each in registered}
     panels: dict[str, list[str]] = {}
-    for each in app.registered_commands:
+    for each in registered:
         line = f"- [`{each.name}`](#{each.name}): {_first_sentence(commands[each.name])}"
         panels.setdefault(str(each.rich_help_panel), []).append(line)
     contents = "\n\n".join("\n".join([f"{panel}:", "", *lines]) for panel, lines in panels.items())

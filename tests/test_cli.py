@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 import mvtec_convert
-from mvtec_convert.cli.app import BUG, run
+from mvtec_convert.cli.app import BUG, make_app, run
 from mvtec_convert.schemas import names
 
 
@@ -233,6 +235,29 @@ def test_help_imports_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize("name", ["stats", "coco", "layouts"])
+def test_a_command_loads_no_other(name):
+    code = (
+        "import sys; from mvtec_convert.cli.app import PANELS, run\n"
+        f"assert run([{name!r}, '--help']) == 0\n"
+        "every = [name for names in PANELS.values() for name in names]\n"
+        "print([name for name in every if f'mvtec_convert.cli.{name}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str([name])
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_the_list_of_commands_tells_of_each_what_its_own_help_begins_with(arguments, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
+    run(arguments)
+    listed = capsys.readouterr().out
+    for command in make_app().registered_commands:
+        assert command.name in listed
+        first = inspect.cleandoc(command.callback.__doc__).split("\n\n")[0].replace("\n", " ")
+        assert re.sub(r"[`*]", "", first) in re.sub(r"\s+", " ", listed), command.name
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mvtec_convert.cli.app import app, run
+from mvtec_convert.cli.app import make_app, run
 from tests.command_reference import COMMAND, PAGE, page
 
 
@@ -15,7 +15,7 @@ def test_the_command_reference_is_not_stale():
 def test_every_flag_that_the_help_shows_is_there_and_no_other(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")
     sections = re.split(r"^## ", page(), flags=re.MULTILINE)[1:-1]
-    for command, section in zip(app.registered_commands, sections, strict=True):
+    for command, section in zip(make_app().registered_commands, sections, strict=True):
         assert section.startswith(f"{command.name}\n")
         run([command.name, "--help"])
         # Where the help begins a row, a flag is declared; elsewhere it is spoken of.

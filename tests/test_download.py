@@ -27,7 +27,7 @@ import typer
 import mvtec_convert
 from mvtec_convert import downloads
 from mvtec_convert.cli import download as command
-from mvtec_convert.cli.app import app, run
+from mvtec_convert.cli.app import make_app, run
 from mvtec_convert.cli.options import USUAL_NAMES
 from mvtec_convert.downloads import Download, Plan, placement, plan_download, transfer
 from mvtec_convert.downloads.sources import Archive, Source, source_named, sources
@@ -700,7 +700,7 @@ def test_the_commands_of_the_readme_are_ones_that_the_command_takes():
     assert len(shown) == 3
     for line in shown:
         name, *arguments = shlex.split(line)
-        typer.main.get_command(app).commands[name].make_context(name, arguments)  # exits where it takes them not
+        typer.main.get_command(make_app()).commands[name].make_context(name, arguments)  # exits where it takes them not
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

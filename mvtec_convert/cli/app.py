@@ -10,52 +10,28 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import mvtec_convert
-from mvtec_convert.cli import (
-    check,
-    coco,
-    commands,
-    download,
-    export,
-    labelme,
-    layouts,
-    masks,
-    preview,
-    report,
-    sam,
-    sample,
-    schema,
-    stats,
-    validate,
-    voc,
-    yolo,
-)
+from mvtec_convert.cli import commands
+from mvtec_convert.cli.options import spelled_out
 from mvtec_convert.errors import MORE_FILES, MvtecConvertError
 
 BUG, INTERRUPTED, USER_INPUT = 70, 130, 2
 DEBUG_VARIABLE = "MVTEC_CONVERT_DEBUG"
 
-app = typer.Typer(
-    cls=commands.Group,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-commands.register(
-    app,
-    {
-        "Convert": (yolo, coco, sam, labelme, voc, export, masks),
-        "See what is there": (stats, report, preview),
-        "Find what is wrong": (check, validate),
-        "Get data, look things up": (download, sample, layouts, schema),
-    },
-)
+PANELS = {
+    "Convert": ("yolo", "coco", "sam", "labelme", "voc", "export", "masks"),
+    "See what is there": ("stats", "report", "preview"),
+    "Find what is wrong": ("check", "validate"),
+    "Get data, look things up": ("download", "sample", "layouts", "schema"),
+}
+"""The modules of commands, under headings by which a newcomer finds them. Most hold one command, called as they are."""
+
+ONLY_LISTED = ("-h", "--help", "--version")
 
 
 def _version(wanted: bool) -> None:
@@ -64,7 +40,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -76,13 +51,46 @@ def _main(
     """
 
 
+def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
+    """The commands for Typer.
+
+    Args:
+        only: a module of commands; None: all.
+        listed: names and help alone, without what the commands do, and without their flags.
+    """
+    app = typer.Typer(
+        cls=commands.Group,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_main)
+    for panel, names in PANELS.items():
+        modules = (import_module(f"mvtec_convert.cli.{name}") for name in names if only in (None, name))
+        commands.register(app, panel, modules, commands.only_named if listed else spelled_out)
+    return app
+
+
+def _app_for(arguments: Sequence[str]) -> typer.Typer:
+    """No more than this command line needs: to spell the flags of all commands out takes longer than many a command."""
+    first = arguments[0] if arguments else ONLY_LISTED[0]
+    if first in ONLY_LISTED:
+        return make_app(listed=True)
+    known = {name for names in PANELS.values() for name in names}
+    return make_app(first if first in known else None)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
     # OpenCV and Pillow warn of what this tool judges itself: large images, damaged data.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    # NumPy's library for matrices, which nothing here needs, would start threads that wait in loops for work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit|Corrupt EXIF data|Truncated File Read")
     try:
-        app(args=list(arguments), prog_name="mvtec-convert")
+        _app_for(arguments)(args=list(arguments), prog_name="mvtec-convert")
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # Typer's own answer to Ctrl-C
             print("Interrupted; nothing was changed.", file=sys.stderr)

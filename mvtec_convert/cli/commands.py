@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+Callback: TypeAlias = Callable[..., Any]
 
 
 class Command(TyperCommand):
@@ -33,13 +35,25 @@ def _without_type(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
-def register(app: typer.Typer, panels: Mapping[str, Sequence[ModuleType]]) -> None:
-    """Add the commands of some modules, under headings by which a newcomer finds them."""
-    for panel, modules in panels.items():
-        for module in modules:
-            before = len(app.registered_commands)
-            module.register(app)
-            for command in app.registered_commands[before:]:
-                command.rich_help_panel = panel
-                if not issubclass(command.cls or TyperCommand, Command):
-                    command.cls = Command
+def register(
+    app: typer.Typer, panel: str, modules: Iterable[ModuleType], prepare: Callable[[Callback], Callback]
+) -> None:
+    """Add the commands of some modules under a heading, each function as `prepare` makes it ready."""
+    for module in modules:
+        before = len(app.registered_commands)
+        module.register(app)
+        for command in app.registered_commands[before:]:
+            command.rich_help_panel = panel
+            command.callback = prepare(command.callback) if command.callback else None
+            if not issubclass(command.cls or TyperCommand, Command):
+                command.cls = Command
+
+
+def only_named(command: Callback) -> Callback:
+    """What stands for a command in a list of them."""
+
+    def listed() -> None:
+        raise NotImplementedError(f"{command.__name__} is only listed")
+
+    listed.__name__, listed.__doc__ = command.__name__, command.__doc__
+    return listed

@@ -33,8 +33,10 @@ DATASET, LABELS, SPLIT, OUTPUT = "Which data", "Regions and classes", "Split and
 OWN = "Own data, in any folders"
 PLACES = ("link", "copy")
 
-Flags = TypeVar("Flags")
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_flags_of: dict[Callable[..., Any], type[Any]] = {}
+"""The shared flags that a command takes."""
 
 
 @dataclass(frozen=True)
@@ -489,26 +491,38 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def with_flags(flags: type[Flags]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take all of `flags` besides its own options; it gets them as its first argument."""
+def with_flags(flags: type[Any]) -> Callable[[Command], Command]:
+    """Let a command take all of `flags` besides its own options; it gets them as its first argument.
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        names = {entry.name for entry in dataclasses.fields(flags)}  # type: ignore[arg-type]
+    They are spelled out by `spelled_out`, when the command is wanted: that takes longer than to list all commands.
+    """
 
-        def wrapper(**values: Any) -> None:
-            own = {name: value for name, value in values.items() if name not in names}
-            command(flags(**{name: values[name] for name in names}), **own)
-
-        wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
-        own_options = {f"--{name.replace('_', '-')}" for name in inspect.signature(command).parameters}
-        shared = _parameters(flags)  # type: ignore[arg-type]
-        parameters = [*_parameters(command)[1:], *(_without(each, own_options) for each in shared)]
-        # Typer takes a command's options from its signature.
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return wrapper
+    def decorate(command: Command) -> Command:
+        _flags_of[command] = flags
+        return command
 
     return decorate
+
+
+def spelled_out(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command as Typer takes it: one parameter for each of its flags, the shared ones among them."""
+    flags = _flags_of.get(command)
+    if flags is None:
+        return command
+    names = {entry.name for entry in dataclasses.fields(flags)}
+
+    def wrapper(**values: Any) -> None:
+        own = {name: value for name, value in values.items() if name not in names}
+        command(flags(**{name: values[name] for name in names}), **own)
+
+    wrapper.__doc__, wrapper.__name__ = command.__doc__, command.__name__
+    own_options = {f"--{name.replace('_', '-')}" for name in inspect.signature(command).parameters}
+    shared = _parameters(flags)  # type: ignore[arg-type]
+    parameters = [*_parameters(command)[1:], *(_without(each, own_options) for each in shared)]
+    # Typer takes a command's options from its signature.
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
 
 
 def _without(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter:
