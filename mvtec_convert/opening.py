@@ -25,6 +25,17 @@ def open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def read_head(path: Path, most: int) -> bytes:
+    """The first bytes of a regular file, at most so many.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    _look(path)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a third quicker than pathlib's
+        return file.read(most)
+
+
 def read_file(path: Path, most: int) -> bytes:
     """Read a regular file whole.
 

@@ -46,8 +46,11 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
     """
     count = min(jobs or _allowed.get() or os.cpu_count() or 1, len(items) or 1)
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-    shared = _forked if count > 1 and len(items) >= WORTH_FORKING and _may_fork() else _threaded
     with _one_opencv_thread():
+        if count == 1:
+            yield from map(work, items)
+            return
+        shared = _forked if len(items) >= WORTH_FORKING and _may_fork() else _threaded
         yield from shared(work, batches, count)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from mvtec_convert.dataset import GOOD, SPLIT_NAMES, Dataset, Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import upright_header
+from mvtec_convert.images import ImageHeader, upright_header
 from mvtec_convert.published import comparison, differences, mvtec_ad
 from mvtec_convert.regions import RegionOptions, read_regions, refuse_useless_threshold
 from mvtec_convert.statistics import document, report, sentences
@@ -222,7 +222,9 @@ def _look(sample: Sample, options: RegionOptions) -> _Look:
     kind = None
     try:
         header = upright_header(sample.image)
-        kind = ImageKind(header.width, header.height, header.channels)
+        kind = _kind(header)
+        if sample.is_good:
+            return _good(kind)
         found, _ = read_regions(sample, header.width, header.height, options)
     except MaskError as error:
         path = error.path or str(sample.image)
@@ -233,6 +235,16 @@ def _look(sample: Sample, options: RegionOptions) -> _Look:
     for region in found:
         measured.setdefault(region.defect_type, []).append(measure(region, header.width, header.height))
     return _Look(kind, measured)
+
+
+@lru_cache(maxsize=64)  # images of a dataset are mostly alike, and one object is soon handed over to another process
+def _kind(header: ImageHeader) -> ImageKind:
+    return ImageKind(header.width, header.height, header.channels)
+
+
+@lru_cache(maxsize=64)
+def _good(kind: ImageKind) -> _Look:
+    return _Look(kind, {})
 
 
 def _category(part: Part, folders: Counter[str], shown: Counter[str]) -> CategoryStatistics:
