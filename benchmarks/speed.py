@@ -130,6 +130,7 @@ def run(contender: Contender, out: Path) -> Measured:
         for folder in (out, memory):
             shutil.rmtree(folder, ignore_errors=True)
     environment = {**os.environ, "XDG_CACHE_HOME": str(memory)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled; a checkout has to be let
     wall = cpu = peak = 0.0
     for command in contender.commands:
         start = time.perf_counter()
