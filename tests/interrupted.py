@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mvtec_convert import workers
 from mvtec_convert.cli.app import run
 from tests.test_pipeline import contents
 
 Limit = Callable[[], object]
+
+FORKED = 12
+"""Images from which on there is a process for each job."""
 
 
 def forked(arguments: list[str], limit: Limit = lambda: None) -> int:
@@ -56,6 +60,7 @@ def main(folder: Path, count: int, with_signal: str, seed: int, jobs: int) -> No
     told = folder / "told.txt"
     place, source = folder / "place", folder / "source"
     place.mkdir()
+    workers.WORTH_FORKING = FORKED  # else each run would be mostly about images that are all the same
     commands = {
         seed: ["yolo", str(source), "-o", str(place / "out"), "--seed", str(seed), "--place", "copy", "-j", str(jobs)]
         for seed in (1, 2)

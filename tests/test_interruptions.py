@@ -19,6 +19,7 @@ from mvtec_convert.errors import OutputError
 from mvtec_convert.staging import staging
 from mvtec_convert.workers import WORTH_FORKING
 from tests.broken import draw_image, draw_tree
+from tests.interrupted import FORKED
 from tests.test_pipeline import contents
 
 REPOSITORY = Path(__file__).parent.parent
@@ -40,7 +41,7 @@ def draw_source(root: Path, more: int = 0) -> Path:
     ("with_signal", "jobs", "count"), [("SIGKILL", 1, 25), ("SIGKILL", 2, 25), ("SIGINT", 1, 8), ("SIGINT", 2, 8)]
 )
 def test_cut_off_at_any_moment_the_target_is_whole_and_the_next_run_succeeds(tmp_path, with_signal, jobs, count):
-    draw_source(tmp_path / "source", more=0 if jobs == 1 else WORTH_FORKING)
+    draw_source(tmp_path / "source", more=0 if jobs == 1 else FORKED)
     asked = {"folder": str(tmp_path), "count": count, "with_signal": with_signal, "seed": 20261128, "jobs": jobs}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "tests.interrupted", json.dumps(asked)]

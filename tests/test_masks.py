@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 from collections import Counter
@@ -69,12 +70,12 @@ def test_what_is_exported_comes_back_pixel_for_pixel_under_its_own_names(sample_
         assert len(found.notes) == 6
     assert images_of(tmp_path / "back") == wanted
     for path in wanted:
-        back = pixels(tmp_path / "back" / path)
         if "/ground_truth/" in path:
+            back = pixels(tmp_path / "back" / path)
             assert back.dtype == np.uint8
             assert np.array_equal(back, 255 * (pixels(sample_root / path) > 0)), path
-        elif name not in WITHOUT_GOOD:
-            assert np.array_equal(back, pixels(sample_root / path)), path
+        elif name not in WITHOUT_GOOD and not filecmp.cmp(tmp_path / "back" / path, sample_root / path):
+            assert np.array_equal(pixels(tmp_path / "back" / path), pixels(sample_root / path)), path
     assert found.masks == found.exact == len(true_masks(sample_root))
     assert (found.united, found.covered, found.renamed) == (0, 0, {})
 
