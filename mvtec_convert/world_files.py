@@ -36,6 +36,7 @@ from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import DataYaml
 from mvtec_convert.schemas.yolo_world import ClassTexts, GroundingAnnotation, GroundingImage
+from mvtec_convert.yaml_checks import open_yaml
 
 DATA_FILE = "data_world.yaml"
 FOLDER = "world"
@@ -161,7 +162,7 @@ def check(folder: Path) -> Iterator[Finding]:
 
 def _class_count(data_yaml: Path) -> int | None:
     """How many classes the labels have; None where that is not known (and told elsewhere)."""
-    file = checks.open_yaml(data_yaml, "") if checks.is_file(data_yaml) else None
+    file = open_yaml(data_yaml, "") if checks.is_file(data_yaml) else None
     if file is None or isinstance(file, Finding):
         return None
     try:
@@ -174,7 +175,7 @@ def _check_names(path: Path, count: int | None) -> Iterator[Finding]:
     """The phrases of data_world.yaml."""
     if not checks.is_file(path):
         return
-    file = checks.open_yaml(path, "write train, val and names; see `mvtec-convert schema yolo`")
+    file = open_yaml(path, "write train, val and names; see `mvtec-convert schema yolo`")
     if isinstance(file, Finding):
         yield file
         return

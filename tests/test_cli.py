@@ -248,6 +248,12 @@ def test_a_command_loads_no_other(name):
     assert done.stdout.splitlines()[-1] == str([name])
 
 
+def test_formats_without_yaml_do_not_load_it():
+    code = "import sys; from mvtec_convert.formats import coco, sam; print('yaml' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
 def test_the_list_of_commands_tells_of_each_what_its_own_help_begins_with(arguments, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")

@@ -47,6 +47,7 @@ from mvtec_convert.publish import load_manifest
 from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import BoxRow, DataYaml, PolygonRow
+from mvtec_convert.yaml_checks import MOST_YAML, open_yaml
 
 if TYPE_CHECKING:
     import shapely
@@ -456,7 +457,7 @@ def _data_yaml(folder: Path) -> Path | None:
 
 def _says_names(path: Path) -> bool:
     try:
-        return re.search(rb"^(names|nc|train)\s*:", read_file(path, checks.MOST_YAML), re.MULTILINE) is not None
+        return re.search(rb"^(names|nc|train)\s*:", read_file(path, MOST_YAML), re.MULTILINE) is not None
     except OSError:
         return False
 
@@ -481,7 +482,7 @@ def _check(folder: Path) -> Iterator[Finding]:
 
 
 def _read_data_yaml(path: Path) -> tuple[DataYaml | None, list[Finding]]:
-    file = checks.open_yaml(path, "write train, val and names; see `mvtec-convert schema yolo`")
+    file = open_yaml(path, "write train, val and names; see `mvtec-convert schema yolo`")
     if isinstance(file, Finding):
         return None, [file]
     try:
