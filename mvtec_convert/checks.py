@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -57,6 +57,29 @@ def limited(findings: Iterable[Finding]) -> Iterator[Finding]:
     for kind, line in next_line.items():
         path, code, severity = kind
         yield Finding(code, f"and {told[kind] - ALIKE_TOLD} more like this", path, line, severity)
+
+
+class Firsts(Container[int]):
+    """The index of the first record of each id. Ids that count on with the records, as most do, take no memory."""
+
+    def __init__(self) -> None:
+        self._ahead: int | None = None  # of an id that counts on, to its index
+        self._row = range(0)
+        self._others: dict[int, int] = {}
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._row or number in self._others
+
+    def setdefault(self, number: int, index: int) -> int:
+        """The index of the first record of this id, which is `index` where there was none."""
+        if self._ahead is None:
+            self._ahead, self._row = number - index, range(number, number)
+        if number in self._row:
+            return number - self._ahead
+        if number == self._row.stop == index + self._ahead and number not in self._others:
+            self._row = range(self._row.start, number + 1)
+            return index
+        return self._others.setdefault(number, index)
 
 
 def refusal(finding: Finding) -> ExportError:
@@ -214,10 +237,48 @@ def below(folder: Path, path: Path) -> Path | None:
     return folder / target.relative_to(base) if target.is_relative_to(base) else None
 
 
-def images_below(folder: Path) -> list[Path]:
+@dataclass(slots=True)
+class Paths(Sequence[Path]):
+    """Paths, kept as text: a `Path` takes three times the memory, and there are hundreds of thousands."""
+
+    texts: Sequence[str]
+
+    @classmethod
+    def in_order(cls, texts: Iterable[str]) -> Paths:
+        """Paths in the order in which `Path` sorts: part by part."""
+        return cls(sorted(texts, key=lambda text: text.replace(os.sep, "\0")))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Paths: ...
+    def __getitem__(self, index: int | slice) -> Path | Paths:
+        return Paths(self.texts[index]) if isinstance(index, slice) else Path(self.texts[index])
+
+
+def images_below(folder: Path) -> Paths:
     """Every image below `folder`, sorted, dead links too; trainers look into no hidden file or folder."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not is_folder(path))
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return files_below(folder, IMAGE_SUFFIXES, hidden=False)
+
+
+def files_below(folder: Path, suffixes: Container[str], *, hidden: bool = True) -> Paths:
+    """Everything below `folder` with one of the suffixes that is no folder, sorted as paths are.
+
+    Args:
+        folder: where to look; not in folders that are links.
+        suffixes: in lower case.
+        hidden: look at what is hidden, too.
+    """
+    found: list[str] = []
+    for place, inner, names in os.walk(folder):
+        if not hidden:
+            inner[:] = (name for name in inner if not name.startswith("."))
+        wanted = (name for name in names if os.path.splitext(name)[1].lower() in suffixes)  # noqa: PTH122 - many
+        found += (os.path.join(place, name) for name in wanted if hidden or not name.startswith("."))  # noqa: PTH118
+    return Paths.in_order(found)
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -258,42 +319,46 @@ def has_its_end(path: Path) -> bool:
     return not start.startswith(b"\xff\xd8\xff") or b"\xff\xd9" in end
 
 
-def shared_images(images_by_split: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
+def shared_images(images_by_split: Mapping[str, Iterable[Path]]) -> Iterator[Finding]:
     """Images that are in two splits, by content: a score on one would be learnt from the other.
 
     Missing images are compared by name. Names alone prove nothing else: many datasets have a `000.png` in each folder.
     """
-    places = [(split, path) for split, paths in images_by_split.items() for path in dict.fromkeys(paths)]
-    leaks: set[Path] = set()
+    # Paths as text, which takes a third of the memory.
+    places = [(split, path) for split, paths in images_by_split.items() for path in dict.fromkeys(map(str, paths))]
+    leaks: set[str] = set()
     for same in _same(places, (_size_or_name, _head, _content)):
         split, first = same[0]
         for other, path in same[1:]:
             if other != split:
                 leaks.add(path)
                 hint = f"remove it from {split} or from {other}"
-                yield Finding(
-                    "split-leak", f"the same image is in {other} and in {split} ({first.name})", str(path), hint=hint
-                )
+                message = f"the same image is in {other} and in {split} ({Path(first).name})"
+                yield Finding("split-leak", message, path, hint=hint)
     yield from _same_names(places, leaks)
 
 
 def _same(
-    places: Sequence[tuple[str, Path]], keys: Sequence[Callable[[Path], Hashable]]
-) -> Iterator[Sequence[tuple[str, Path]]]:
+    places: Sequence[tuple[str, str]], keys: Sequence[Callable[[Path], Hashable]]
+) -> Iterator[Sequence[tuple[str, str]]]:
     """Groups of places in more than one split whose paths agree in all keys; dear keys are asked last."""
     if not keys:
         yield places
         return
-    for group in _grouped(places, lambda place: keys[0](place[1])).values():
+    for group in _grouped(places, lambda place: keys[0](Path(place[1]))):
         if len({split for split, _ in group}) > 1:
             yield from _same(group, keys[1:])
 
 
-def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> dict[Hashable, list[T]]:
-    groups: dict[Hashable, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
+def _grouped(items: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """Items of one key, where there are several; most have a key to themselves, and take no list."""
+    first: dict[Hashable, int] = {}
+    groups: dict[int, list[T]] = {}
+    for i, item in enumerate(items):
+        at = first.setdefault(key(item), i)
+        if at != i:
+            groups.setdefault(at, [items[at]]).append(item)
+    return [groups[at] for at in sorted(groups)]
 
 
 def _size_or_name(path: Path) -> Hashable:
@@ -314,7 +379,7 @@ def _content(path: Path) -> Hashable:
 
 def _digest(path: Path, size: int = -1) -> Hashable:
     """Digest of the file's first `size` bytes, or of all; the name where there is no file to read."""
-    digest = hashlib.blake2b()
+    digest = hashlib.blake2b(digest_size=32)
     try:
         with open_file(path) as file:
             while block := file.read(size if size > 0 else 1 << 20):
@@ -328,18 +393,20 @@ def _digest(path: Path, size: int = -1) -> Hashable:
 
 def identical_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """Groups of files of the same content, each of two or more, in the order given; only those of one size are read."""
-    for same in _same([(str(path), path) for path in paths], (_size_or_name, _head, _content)):
-        yield [path for _, path in same]
+    texts = map(str, paths)
+    for same in _same([(path, path) for path in texts], (_size_or_name, _head, _content)):
+        yield [Path(path) for _, path in same]
 
 
-def _same_names(places: Sequence[tuple[str, Path]], leaks: set[Path]) -> Iterator[Finding]:
+def _same_names(places: Sequence[tuple[str, str]], leaks: set[str]) -> Iterator[Finding]:
     """One finding for each pair of splits that use a name for different images."""
-    pairs: dict[tuple[str, str], list[Path]] = {}
+    pairs: dict[tuple[str, str], list[str]] = {}
     for same in _same(places, (lambda path: path.name,)):
         for split, path in same[1:]:
             if split != same[0][0] and path not in leaks:
                 pairs.setdefault((same[0][0], split), []).append(path)
     for (first, second), paths in pairs.items():
-        message = f"{len(paths)} file names are in {first} as well, with other content, the first {paths[0].name}"
+        example = Path(paths[0])
+        message = f"{len(paths)} file names are in {first} as well, with other content, the first {example.name}"
         hint = f"make sure that {first} and {second} show different things"
-        yield Finding("same-name", message, str(paths[0].parent), severity="warning", hint=hint)
+        yield Finding("same-name", message, str(example.parent), severity="warning", hint=hint)

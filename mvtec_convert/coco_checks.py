@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from pydantic import BaseModel, ValidationError
 
 from mvtec_convert import checks
-from mvtec_convert.checks import JsonFile
+from mvtec_convert.checks import Firsts, JsonFile
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.images import MAX_PIXELS
@@ -130,7 +130,7 @@ def check(
         hint = "it should lie in annotations/, or be called _annotations.coco.json"
         yield Finding("no-annotation-file", "no JSON file with images and annotations", str(folder), hint=hint)
     root = dataset_root(folder)
-    images: dict[str, list[Path]] = {}
+    images: dict[str, Iterable[Path]] = {}
     categories: dict[Path, list[tuple[int, str]]] = {}
     for path in files:
         file = checks.open_records(path, f"see `mvtec-convert schema {schema}` for the form")
@@ -140,9 +140,11 @@ def check(
         inner = FileCheck(file, root)
         yield from inner.run(also, also_each)
         # Two files of one name in different folders are two splits.
-        images[inner.split if inner.split not in images else path.relative_to(root).as_posix()] = inner.image_paths
+        split = inner.split if inner.split not in images else path.relative_to(root).as_posix()
+        images[split] = map(inner.folder.joinpath, inner.image_names)
         if inner.categories:
             categories[path] = sorted((category.id, category.name) for _, category in inner.categories)
+        del inner  # what it knows of each image
     for path, found in categories.items():
         first = next(iter(categories))
         if found != categories[first]:
@@ -179,7 +181,7 @@ def each_record(file: JsonFile, key: str, model: type[Record]) -> Iterator[tuple
 
     Ids that occur twice are told as well.
     """
-    first: dict[int, int] = {}
+    first = Firsts()
     for i, document in enumerate(file.document[key]):
         try:
             record = model.model_validate(document)
@@ -190,10 +192,10 @@ def each_record(file: JsonFile, key: str, model: type[Record]) -> Iterator[tuple
         yield from _repeated(file, key, i, document["id"], first)
 
 
-def _repeated(file: JsonFile, key: str, index: int, number: int, first: dict[int, int]) -> Iterator[Finding]:
-    """Whether a record's id is another's; `first`, the index of the first of each, is added to."""
-    if first.setdefault(number, index) != index:
-        message = f"id {number} is also that of {key}[{first[number]}]"
+def _repeated(file: JsonFile, key: str, index: int, number: int, first: Firsts) -> Iterator[Finding]:
+    """Whether a record's id is another's; `first` is added to."""
+    if (earlier := first.setdefault(number, index)) != index:
+        message = f"id {number} is also that of {key}[{earlier}]"
         yield file.finding("duplicate-id", message, key, index, hint=f"give each of the {key} its own id")
 
 
@@ -250,7 +252,7 @@ class FileCheck:
         root: the dataset's folder.
         split: what it seems to be about ("train").
         folder: where its images lie.
-        image_paths: the images of the file that lie in the dataset's folder.
+        image_names: the images of the file that lie in the dataset's folder, relative to `folder`.
         sizes: of all images that fit the schema, by id.
         categories: (index, category) of all that fit the schema.
         used: number of annotations of each category, by its id.
@@ -262,7 +264,7 @@ class FileCheck:
         self.root = root
         self.split = split_of(file.path)
         self.folder = file.path.parent
-        self.image_paths: list[Path] = []
+        self.image_names: list[str] = []
         self.sizes: dict[int, Size] = {}
         self.categories: list[tuple[int, Category]] = []
         self.used: Counter[int] = Counter()
@@ -280,10 +282,13 @@ class FileCheck:
         yield from self.check_categories()
         yield from also(self)
 
-    def ids(self, key: str) -> set[int]:
+    def ids(self, key: str) -> Container[int]:
         """The ids of all records, also of those with something else wrong, which is told elsewhere."""
-        found = (record.get("id") for record in self.file.document[key] if isinstance(record, dict))
-        return {value for value in found if isinstance(value, int)}
+        found = Firsts()
+        for i, record in enumerate(self.file.document[key]):
+            if isinstance(record, dict) and isinstance(record.get("id"), int):
+                found.setdefault(record["id"], i)
+        return found
 
     def check_images(self) -> Iterator[Finding]:
         """File names, files and sizes."""
@@ -304,9 +309,8 @@ class FileCheck:
                 code, message, severity, hint = wrong
                 yield self.file.finding(code, message, "images", i, severity, hint)
             else:
-                path = self.folder / name
-                self.image_paths.append(path)
-                yield from checks.image(path, size)
+                self.image_names.append(name)
+                yield from checks.image(self.folder / name, size)
         if not self.file.document["images"]:
             yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
 
@@ -339,7 +343,7 @@ class FileCheck:
             return [self._look(document, image_ids, category_ids, also_each) for document in documents]
 
         first: dict[bytes, int] = {}
-        first_ids: dict[int, int] = {}
+        first_ids = Firsts()
         without_mask: list[int] = []
         for i, found in enumerate(chain.from_iterable(_shared_out(look, self.file.document["annotations"]))):
             if not isinstance(found, _Look):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
@@ -20,6 +20,22 @@ GOOD = "good"
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
+
+T = TypeVar("T")
+
+
+def _as_text(cls: type[T]) -> type[T]:
+    """Keep the paths of samples as text: a `Path` takes three times the memory, and there are hundreds of thousands."""
+
+    def kept(name: str, keep: Callable[[Any], object], give: Callable[[Any], object]) -> property:
+        slot = getattr(cls, name)
+        return property(lambda self: give(slot.__get__(self)), lambda self, value: slot.__set__(self, keep(value)))
+
+    image = kept("image", str, Path)
+    masks = kept("masks", lambda paths: tuple(map(str, paths)), lambda texts: tuple(map(Path, texts)))
+    for name, found in (("image", image), ("masks", masks)):
+        setattr(cls, name, found)
+    return cls
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,7 @@ class PixelNames:
         return tuple(sorted({name for _, name in self.names} | ({self.otherwise} if self.otherwise else set())))
 
 
+@_as_text
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image on disk.

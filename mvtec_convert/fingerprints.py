@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
@@ -125,24 +125,23 @@ def of_folder(folder: Path, *, by_content: bool) -> Fingerprint:
 
 def _walk(folder: Path | str, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(path relative to the outermost folder, stamp) of everything in a folder that is no litter, in order."""
-    with os.scandir(folder) as entries:
-        here = _without_litter({entry.name: entry for entry in entries})
-    for entry in sorted(here, key=lambda entry: entry.name):
-        name, found = prefix + entry.name, entry.stat(follow_symlinks=False)
+    for own in sorted(_without_litter(set(os.listdir(folder)))):  # noqa: PTH208 - names alone, of a hundred thousand
+        path, name = f"{folder}/{own}", prefix + own
+        found = os.lstat(path)
         if stat.S_ISDIR(found.st_mode):
             yield f"{name}/", "folder"
-            yield from _walk(entry.path, f"{name}/")
+            yield from _walk(path, f"{name}/")
         else:
             kind = "" if stat.S_ISREG(found.st_mode) else " no file"
             yield name, f"{found.st_size} {found.st_mtime_ns}{kind}"
 
 
-def _without_litter(found: Mapping[str, os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+def _without_litter(found: Collection[str]) -> list[str]:
     stems = {name.rpartition(".")[0] for name in found if not name.endswith(".npy")}
     # Ultralytics decodes images into files of their names beside them.
     return [
-        entry
-        for name, entry in found.items()
+        name
+        for name in found
         if not _IS_LITTER(name) and not (name.endswith(".npy") and name.removesuffix(".npy") in stems)
     ]
 

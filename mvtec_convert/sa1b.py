@@ -6,6 +6,7 @@ annotation, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import orjson
 from pycocotools import mask as coco_mask
 
 from mvtec_convert import checks
-from mvtec_convert.checks import JsonFile
+from mvtec_convert.checks import JsonFile, Paths
 from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
@@ -148,7 +149,7 @@ def _split_of(path: Path, folder: Path) -> str:
     return path.relative_to(folder).parent.name or folder.resolve().name
 
 
-def _files_to_read(folder: Path) -> list[Path]:
+def _files_to_read(folder: Path) -> Sequence[Path]:
     files = json_files(folder)
     if not files:
         hint = "each image needs a JSON file of its name beside it"
@@ -188,12 +189,21 @@ def _class_name(annotation: Annotation) -> str:
 # --- checking --------------------------------------------------------------------------------------------------------
 
 
-def json_files(folder: Path) -> list[Path]:
+def json_files(folder: Path) -> Sequence[Path]:
     """The files that say what SA-1B says, and damaged ones that lie beside an image of their name."""
     if not folder.is_dir():
+        return ()
+    places = (folder, *(folder / name for name in _names(folder) if checks.is_folder(folder / name)))
+    found = (place / name for place in places for name in _names(place) if name.endswith(".json"))
+    ours = (path for path in found if path.name not in OTHER_FILES and (_says_sa1b(path) or _has_image(path)))
+    return Paths.in_order(map(str, ours))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - of a hundred thousand files
+    except OSError:
         return []
-    found = (path for pattern in ("*.json", "*/*.json") for path in folder.glob(pattern))
-    return sorted(path for path in found if path.name not in OTHER_FILES and (_says_sa1b(path) or _has_image(path)))
 
 
 def is_sa1b(folder: Path, *, numbered: bool) -> bool:

@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import ValidationError
 
 from mvtec_convert import checks, sa1b
-from mvtec_convert.checks import JsonFile
+from mvtec_convert.checks import Firsts, JsonFile, Paths
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
 from mvtec_convert.labelled import LabelledImage
@@ -114,32 +114,32 @@ def _check(folder: Path) -> Iterator[Finding]:
     if not files:
         hint = "each image needs a JSON file of its name beside it"
         yield Finding("no-annotation-file", "no JSON file with an image and its annotations", str(folder), hint=hint)
-    images_by_split: dict[str, list[Path]] = {}
+    texts_by_split: dict[str, list[str]] = {}
     masks: Counter[str] = Counter()
-    ids: dict[int, Path] = {}
-    for path, look in zip(files, in_order(_look, files), strict=True):
+    ids = Firsts()
+    for i, (path, look) in enumerate(zip(files, in_order(_look, files), strict=True)):
         split = path.relative_to(folder).parent.name or folder.resolve().name
-        images = images_by_split.setdefault(split, [])
         masks[split] += look.masks
-        images += look.images
+        texts_by_split.setdefault(split, []).extend(map(str, look.images))
         if look.image_id is not None:
-            first = ids.setdefault(look.image_id, path)
-            if first != path:
-                message = f"image_id {look.image_id} is also that of {first.name}"
+            first = ids.setdefault(look.image_id, i)
+            if first != i:
+                message = f"image_id {look.image_id} is also that of {files[first].name}"
                 yield Finding("duplicate-id", message, str(path), hint="give each image its own id")
         yield from look.findings
     # A file that cannot be read still tells which image is its own.
-    stems = {path.with_suffix("") for path in files}
-    for split, images in images_by_split.items():
+    stems = {str(path.with_suffix("")) for path in files}
+    for split, texts in texts_by_split.items():
         place = folder / split if (folder / split).is_dir() else folder
         if not masks[split]:
             hint = "fine if all its images are meant to be background"
             yield Finding("no-masks", f"{split} has no mask at all", str(place), severity="warning", hint=hint)
-        for path in sorted({*checks.images_below(place)} - {*images}):
-            if path.with_suffix("") not in stems:
-                hint = "write its JSON file, with no annotations if nothing is on it, or remove the image"
-                yield Finding("orphan-image", "an image without its JSON file", str(path), hint=hint)
-    yield from checks.shared_images(images_by_split)
+        lone = [path for path in checks.images_below(place) if str(path.with_suffix("")) not in stems]
+        for path in sorted({*lone} - {*map(Path, texts if lone else ())}):
+            hint = "write its JSON file, with no annotations if nothing is on it, or remove the image"
+            yield Finding("orphan-image", "an image without its JSON file", str(path), hint=hint)
+    del stems
+    yield from checks.shared_images({split: Paths(texts) for split, texts in texts_by_split.items()})
 
 
 class _Look(NamedTuple):

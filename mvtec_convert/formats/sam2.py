@@ -131,7 +131,7 @@ def _check(folder: Path) -> Iterator[Finding]:
     yield from (leak for leak in leaks if leak.code != "same-name")
 
 
-def _split_folders(folder: Path, files: list[Path]) -> list[Path]:
+def _split_folders(folder: Path, files: Iterable[Path]) -> list[Path]:
     """The folders that hold annotations, and those that are called as a split."""
     named = [folder / name for name in ("train", "val", "test") if checks.is_folder(folder / name)]
     return sorted({*named, *(path.parent for path in files)})

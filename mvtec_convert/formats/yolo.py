@@ -16,10 +16,11 @@ All coordinates are shares of the image's width and height. Sources: docs.ultral
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -33,6 +34,7 @@ import yaml
 from pydantic import ValidationError
 
 from mvtec_convert import checks, world_files
+from mvtec_convert.checks import Paths
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding, Severity
@@ -474,7 +476,7 @@ def _check(folder: Path) -> Iterator[Finding]:
         yield from found
     names = (data.names_by_id() if data else None) or None
     images_by_split = yield from _images_by_split(root, path, data)
-    owners: dict[Path, Path] = {}
+    owners: dict[str, str] = {}  # text takes a third of the memory
     for split, images in images_by_split.items():
         yield from _check_split(split, images, root, names, owners)
     yield from _orphans(root, owners)
@@ -520,15 +522,15 @@ def _wrong_names(data: DataYaml) -> Iterator[tuple[str, str, str, Severity, str]
 
 def _images_by_split(
     root: Path, data_yaml: Path | None, data: DataYaml | None
-) -> Generator[Finding, None, dict[str, list[Path]]]:
+) -> Generator[Finding, None, dict[str, Paths]]:
     """The images of each split that has some, each once; a list may repeat one, so that it is seen more often."""
-    found: dict[str, list[Path]] = {}
+    found: dict[str, Paths] = {}
     for split, sources in _sources(root, data):
-        images: list[Path] = []
+        images: list[str] = []
         for source in sources:
             yield from _find_images(split, source, _place(source, root, data), root, data_yaml or root, images)
         if images:
-            found[split] = list(dict.fromkeys(images))
+            found[split] = Paths(list(dict.fromkeys(images)))
     if found.get("val") == found.get("test"):  # MVTec's own split has no val: its test serves as both
         found.pop("val", None)
     return found
@@ -546,7 +548,7 @@ def _sources(root: Path, data: DataYaml | None) -> Iterator[tuple[str, list[str]
 
 
 def _find_images(
-    split: str, source: str, place: Path | None, root: Path, data_yaml: Path, images: list[Path]
+    split: str, source: str, place: Path | None, root: Path, data_yaml: Path, images: list[str]
 ) -> Iterator[Finding]:
     """Add the images of one source of a split to `images`."""
     known = len(images)
@@ -554,7 +556,7 @@ def _find_images(
         message = f"{split}: {source} leads out of the dataset, and was not checked"
         yield Finding("outside-folder", message, str(data_yaml), hint="write a path inside the folder")
     elif checks.is_folder(place):
-        images += checks.images_below(place)
+        images += checks.images_below(place).texts
         if len(images) == known:
             yield Finding("empty-split", f"{split} has no image", str(place), hint="add its images")
         if place.resolve() != root.resolve() / place.relative_to(root):
@@ -581,7 +583,7 @@ def _place(source: str, root: Path, data: DataYaml | None) -> Path | None:
     )
 
 
-def _read_list(path: Path, root: Path, images: list[Path]) -> Iterator[Finding]:
+def _read_list(path: Path, root: Path, images: list[str]) -> Iterator[Finding]:
     """Add the images that a text file lists, one a line, to `images`; those missing are told later."""
     try:
         lines = read_file(path, MOST_LIST).decode("utf-8").splitlines()
@@ -601,7 +603,7 @@ def _read_list(path: Path, root: Path, images: list[Path]) -> Iterator[Finding]:
             message = f"{line} is looked for where the training is started, not beside this list"
             yield Finding("list-path", message, str(path), number, "warning", "begin the line with ./")
             place = place if checks.is_file(place) else checks.below(root, root / line) or place
-        images.append(place)
+        images.append(str(place))
 
 
 def _label_of(image: Path, root: Path) -> Path:
@@ -614,7 +616,7 @@ def _label_of(image: Path, root: Path) -> Path:
 
 
 def _check_split(
-    split: str, images: list[Path], root: Path, names: dict[int, str] | None, owners: dict[Path, Path]
+    split: str, images: Paths, root: Path, names: dict[int, str] | None, owners: dict[str, str]
 ) -> Iterator[Finding]:
     """The images and labels of one split; `owners`, the image of each label file, is added to."""
     boxes: Counter[int] = Counter()
@@ -624,7 +626,7 @@ def _check_split(
         yield from checks.image(image, smallest_side=SMALLEST_SIDE)
         label = _label_of(image, root)
         folders.add(label.parent)
-        owner = owners.setdefault(label, image)
+        owner = Path(owners.setdefault(str(label), str(image)))
         if owner != image:
             message = f"{owner.name} and {image.name} share the labels {label.name}"
             yield Finding("shared-label", message, str(image), hint="rename one of them, and write it its own labels")
@@ -662,14 +664,16 @@ def _caches(labels: Path, root: Path) -> Iterator[Path]:
     yield from (path for path in [*beside, *inside] if checks.is_file(path))
 
 
-def _orphans(root: Path, owners: dict[Path, Path]) -> Iterator[Finding]:
+def _orphans(root: Path, owners: Collection[str]) -> Iterator[Finding]:
     """Label files without an image, in the folders where labels are looked for."""
-    folders = {label.parent for label in owners} - {root}  # lists of images and notes lie in the root
+    folders = {*map(Path, {os.path.dirname(label) for label in owners})} - {root}  # noqa: PTH120 - for each image
     there = filter(checks.is_folder, folders)
-    texts = {path for folder in there for path in folder.rglob("*") if path.suffix.lower() == ".txt"}
-    for path in sorted(path for path in texts - {*owners} if path.name.lower() not in NOT_LABELS):
+    found = {text for folder in there for text in checks.files_below(folder, {".txt"}).texts if text not in owners}
+    for path in sorted(map(Path, found)):
+        if path.name.lower() in NOT_LABELS:
+            continue
         wanted = path.with_suffix(".txt")
-        if wanted not in owners:
+        if str(wanted) not in owners:
             yield Finding("orphan-label", "labels without an image", str(path), hint="add the image, or remove them")
         elif not (
             checks.is_file(wanted) and wanted.samefile(path)
