@@ -97,14 +97,13 @@ def of_dataset(dataset: Dataset, *, by_content: bool) -> Fingerprint:
     said = list(map(repr, dataset.findings))
     looks, contents = Digest(said), Digest(said)
     for sample in dataset:
-        looks.add(repr(sample))
-        contents.add(repr(sample))
-        for path in (sample.image, *sample.masks):
-            stamp = seen(path)
-            looks.add(stamp)
-            settled = settled and is_settled(stamp, now)
-            if by_content:
-                contents.add(content_of(path))
+        text, files = repr(sample), (sample.image, *sample.masks)
+        stamps = list(map(seen, files))
+        looks.add("\n".join([text, *stamps]))  # none of which has a line feed
+        settled = settled and all(is_settled(stamp, now) for stamp in stamps)
+        if by_content:
+            for part in (text, *map(content_of, files)):
+                contents.add(part)
     return Fingerprint(str(looks), str(contents) if by_content else None, settled)
 
 
