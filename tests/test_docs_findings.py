@@ -28,7 +28,7 @@ def codes_in(path: Path) -> set[str]:
 
 
 def is_code(text: str) -> bool:
-    return text == "schema" or text in ONE_WORD or ("-" in text and text.replace("-", "").isalpha())
+    return text == "schema" or text in ONE_WORD or ("-" in text[1:] and text.replace("-", "").isalpha())
 
 
 ONE_WORD = {"area", "crowd", "unlabelled"}

@@ -21,6 +21,7 @@ import pytest
 import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError, MaskError, MvtecConvertError, OutputError, SelectionError, printable
+from mvtec_convert.formats import medsam
 from mvtec_convert.formats import yolo as yolo_format
 from mvtec_convert.images import read_header, save_jpeg, save_png
 from mvtec_convert.layouts.own import OwnData
@@ -63,6 +64,12 @@ def coco(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 # --- fuzzing ---------------------------------------------------------------------------------------------------------
 
 ROUNDS = 6
+
+
+@pytest.fixture(autouse=True)
+def small_arrays(monkeypatch):
+    """As the harness makes them for good, in processes of its own."""
+    monkeypatch.setattr(medsam, "SIDE", valid.SMALL_SQUARE)
 
 
 @pytest.mark.parametrize("name", readers())
