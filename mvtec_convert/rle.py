@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -69,9 +68,8 @@ def decompress(rle: Rle) -> list[int]:
     return runs
 
 
-@lru_cache(maxsize=1)  # who asks whether a mask is sound asks next where its runs end
 def _runs(counts: bytes) -> Runs:
-    """The same as an array, read-only: all groups at once, since the mask of a ragged defect has thousands."""
+    """The same as an array: all groups at once, since the mask of a ragged defect has thousands."""
     groups = np.frombuffer(counts, np.uint8) - np.uint8(48)  # what is below 48 becomes large
     ends = np.flatnonzero(groups & CONTINUES == 0) + 1
     starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
@@ -87,7 +85,6 @@ def _runs(counts: bytes) -> Runs:
     # From the third run on, each is written as the difference to the one two before it.
     for first in (1, 2):
         values[first::2] = values[first::2].cumsum()
-    values.flags.writeable = False
     return values
 
 

@@ -217,10 +217,9 @@ def _says_sa1b(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            text = file.read(1 << 12)
-            if len(text) == 1 << 12:  # else that was all
-                file.seek(max(0, path.stat().st_size - (1 << 12)))
-                text += file.read()
+            start = file.read(1 << 12)
+            file.seek(max(0, path.stat().st_size - (1 << 12)))
+            text = start + file.read()
     except OSError:
         return False
     return b'"image"' in text and b'"images"' not in text and b'"annotations"' in text
@@ -238,7 +237,6 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
 
     size = (content.image.height, content.image.width)
     sound: dict[int, Rle] = {}
-    ends: dict[int, Runs] = {}
     first: dict[int, int] = {}
     for i, annotation in enumerate(content.annotations):
         if first.setdefault(annotation.id, i) != i:
@@ -249,14 +247,12 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
             yield finding(code, message, i, hint)
         elif size[0] * size[1] <= MAX_PIXELS:
             sound[i] = _as_rle(annotation)
-            if annotation.prompts:
-                ends[i] = run_ends(sound[i])
             for code, message, hint in _wrong_mask(annotation, sound[i]):
                 yield finding(code, message, i, hint)
-    if ends:
-        union = run_ends(coco_mask.merge(list(sound.values()))) if len(sound) > 1 else next(iter(ends.values()))
-        for i, ends_of_one in ends.items():
-            for code, message, hint in _wrong_prompts(content.annotations[i], size, ends_of_one, union):
+    if any(content.annotations[i].prompts for i in sound):
+        union = run_ends(coco_mask.merge(list(sound.values())))
+        for i, rle_of_one in sound.items():
+            for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
                 yield finding(code, message, i, hint)
 
 
@@ -288,17 +284,8 @@ def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, st
         yield "box-and-mask", message, "compute the box from the mask"
 
 
-def _wrong_prompts(
-    annotation: Annotation, size: tuple[int, int], ends: Runs, union: Runs
-) -> Iterator[tuple[str, str, str]]:
-    """(code, message, hint) of prompts that would teach something false.
-
-    Args:
-        annotation: whose prompts.
-        size: (height, width) of the image, px.
-        ends: of its mask's runs.
-        union: ends of all masks' runs together.
-    """
+def _wrong_prompts(annotation: Annotation, rle: Rle, union: Runs) -> Iterator[tuple[str, str, str]]:
+    """(code, message, hint) of prompts that would teach something false; `union`: ends of all masks' runs together."""
     prompts = annotation.prompts
     if prompts is None:
         return
@@ -310,9 +297,9 @@ def _wrong_prompts(
     if wrong := _wrong_labels(prompts):
         yield wrong
         return
-    rows, columns = size
+    rows, columns = rle["size"]
     pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in prompts.points]
-    inside, occupied = (_covered(pixels, runs) for runs in (ends, union))
+    inside, occupied = (_covered(pixels, ends) for ends in (run_ends(rle), union))
     for i, ((px, py), label) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
         if px >= columns or py >= rows:
             message = f"the point ({px:g}, {py:g}) lies outside the image"
