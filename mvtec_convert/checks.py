@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,10 @@ from pydantic import BaseModel, ValidationError
 
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding, Severity
-from mvtec_convert.images import MOST_BYTES, image_size, read_mask
+from mvtec_convert.images import MOST_BYTES, read_mask, size_and_end
 from mvtec_convert.jsonio import RecordLines, lines_of_records, parse_lines, read_bytes
+from mvtec_convert.opening import FilePath, open_file
 from mvtec_convert.opening import leads_out as leads_out
-from mvtec_convert.opening import open_file
 from mvtec_convert.schemas import problems
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -210,20 +211,14 @@ def read_json_as(path: Path, model: type[Model], hint: str) -> tuple[JsonFile, M
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: FilePath) -> bool:
     """Whether a file is there; False for a name that no file can have, where `Path.is_file` may raise."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    return os.path.isfile(path)  # noqa: PTH113
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: FilePath) -> bool:
     """Whether a folder is there; never raises."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_no_file(path: Path) -> bool:
@@ -284,18 +279,18 @@ def files_below(folder: Path, suffixes: Container[str], *, hidden: bool = True) 
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def image(path: Path, size: tuple[int, int] | None = None, smallest_side: int = 1) -> Iterator[Finding]:
+def image(path: FilePath, size: tuple[int, int] | None = None, smallest_side: int = 1) -> Iterator[Finding]:
     """Whether an image is there, can be opened, and has the stated `size` (width, height) in px."""
-    if not is_file(path):
-        hint = "restore the image, or remove what refers to it"
-        yield Finding("missing-image", "the image is missing", str(path), hint=hint)
-        return
     try:
-        actual = image_size(path)
-        if not has_its_end(path):
+        actual, has_its_end = size_and_end(path)
+        if not has_its_end:
             read_mask(path)  # decodes everything
     except MaskError as error:
-        yield Finding("bad-image", error.reason, str(path), hint=error.hint)
+        if is_file(path):
+            yield Finding("bad-image", error.reason, str(path), hint=error.hint)
+        else:
+            hint = "restore the image, or remove what refers to it"
+            yield Finding("missing-image", "the image is missing", str(path), hint=hint)
         return
     except Exception as error:  # Pillow's plug-ins raise nearly anything on corrupt data
         yield Finding("bad-image", f"cannot be read: {error}", str(path), hint="restore the file from its source")
@@ -308,23 +303,12 @@ def image(path: Path, size: tuple[int, int] | None = None, smallest_side: int = 
         yield Finding("tiny-image", message, str(path), severity="warning", hint="remove it, or use larger images")
 
 
-def has_its_end(path: Path) -> bool:
-    """Whether a PNG or JPEG ends as it should; other formats are taken at their word."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(-min(1024, path.stat().st_size), os.SEEK_END)
-        end = file.read()
-    if start == b"\x89PNG":
-        return b"IEND" in end
-    return not start.startswith(b"\xff\xd8\xff") or b"\xff\xd9" in end
-
-
-def shared_images(images_by_split: Mapping[str, Iterable[Path]]) -> Iterator[Finding]:
+def shared_images(images_by_split: Mapping[str, Iterable[FilePath]]) -> Iterator[Finding]:
     """Images that are in two splits, by content: a score on one would be learnt from the other.
 
     Missing images are compared by name. Names alone prove nothing else: many datasets have a `000.png` in each folder.
     """
-    # Paths as text, which takes a third of the memory.
+    # Paths as text, which takes a third of the memory, and of the time.
     places = [(split, path) for split, paths in images_by_split.items() for path in dict.fromkeys(map(str, paths))]
     leaks: set[str] = set()
     for same in _same(places, (_size_or_name, _head, _content)):
@@ -339,13 +323,13 @@ def shared_images(images_by_split: Mapping[str, Iterable[Path]]) -> Iterator[Fin
 
 
 def _same(
-    places: Sequence[tuple[str, str]], keys: Sequence[Callable[[Path], Hashable]]
+    places: Sequence[tuple[str, str]], keys: Sequence[Callable[[str], Hashable]]
 ) -> Iterator[Sequence[tuple[str, str]]]:
     """Groups of places in more than one split whose paths agree in all keys; dear keys are asked last."""
     if not keys:
         yield places
         return
-    for group in _grouped(places, lambda place: keys[0](Path(place[1]))):
+    for group in _grouped(places, lambda place: keys[0](place[1])):
         if len({split for split, _ in group}) > 1:
             yield from _same(group, keys[1:])
 
@@ -361,15 +345,23 @@ def _grouped(items: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     return [groups[at] for at in sorted(groups)]
 
 
-def _size_or_name(path: Path) -> Hashable:
-    return path.stat().st_size if is_file(path) else path.name
+def _size_or_name(path: str) -> Hashable:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+        return found.st_size if stat.S_ISREG(found.st_mode) else _name(path)
+    except (OSError, ValueError):
+        return _name(path)
 
 
-def _head(path: Path) -> Hashable:
+def _name(path: str) -> str:
+    return os.path.basename(path)  # noqa: PTH119
+
+
+def _head(path: str) -> Hashable:
     return _digest(path, HEAD)
 
 
-def _content(path: Path) -> Hashable:
+def _content(path: str) -> Hashable:
     size = _size_or_name(path)
     if isinstance(size, int) and size <= HEAD:
         return None  # its head was all of it
@@ -377,7 +369,7 @@ def _content(path: Path) -> Hashable:
     return path if isinstance(size, int) and size > MOST_BYTES else _digest(path)
 
 
-def _digest(path: Path, size: int = -1) -> Hashable:
+def _digest(path: str, size: int = -1) -> Hashable:
     """Digest of the file's first `size` bytes, or of all; the name where there is no file to read."""
     digest = hashlib.blake2b(digest_size=32)
     try:
@@ -387,7 +379,7 @@ def _digest(path: Path, size: int = -1) -> Hashable:
                 if size > 0:
                     break
     except (OSError, ValueError):
-        return path.name
+        return _name(path)
     return digest.digest()
 
 
@@ -401,7 +393,7 @@ def identical_files(paths: Iterable[Path]) -> Iterator[list[Path]]:
 def _same_names(places: Sequence[tuple[str, str]], leaks: set[str]) -> Iterator[Finding]:
     """One finding for each pair of splits that use a name for different images."""
     pairs: dict[tuple[str, str], list[str]] = {}
-    for same in _same(places, (lambda path: path.name,)):
+    for same in _same(places, (_name,)):
         for split, path in same[1:]:
             if split != same[0][0] and path not in leaks:
                 pairs.setdefault((same[0][0], split), []).append(path)

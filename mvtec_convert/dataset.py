@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mvtec_convert.errors import SelectionError
@@ -24,11 +25,16 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 T = TypeVar("T")
 
 
+_texts: dict[str, Callable[[object], Any]] = {}
+"""What gives the paths of a sample as they are kept."""
+
+
 def _as_text(cls: type[T]) -> type[T]:
     """Keep the paths of samples as text: a `Path` takes three times the memory, and there are hundreds of thousands."""
 
     def kept(name: str, keep: Callable[[Any], object], give: Callable[[Any], object]) -> property:
         slot = getattr(cls, name)
+        _texts[name] = slot.__get__
         return property(lambda self: give(slot.__get__(self)), lambda self, value: slot.__set__(self, keep(value)))
 
     image = kept("image", str, Path)
@@ -97,7 +103,14 @@ class Sample:
     @property
     def stem(self) -> str:
         """File name of the image without its suffix."""
-        return PurePosixPath(self.key).stem
+        return posixpath.splitext(posixpath.basename(self.key))[0]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the image and of its masks as text: where each is asked about, making a `Path` takes longest."""
+        image: str = _texts["image"](self)
+        masks: tuple[str, ...] = _texts["masks"](self)
+        return image, *masks
 
     def size(self) -> tuple[int, int]:
         """(width, height) of the image, px, from the file's header.

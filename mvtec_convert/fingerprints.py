@@ -8,13 +8,14 @@ import re
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import translate
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 import mvtec_convert
-from mvtec_convert.dataset import Dataset
+from mvtec_convert.dataset import Dataset, Sample
 
 SETTLED = 2 * 10**9
 """ns after which a changed file has another time for certain: the coarsest clock of a file system in use is FAT's."""
@@ -27,6 +28,8 @@ LITTER = ("*.cache", "text_embeddings_*.pt", ".DS_Store", "Thumbs.db")
 """What trainers and file managers leave in a dataset's folders; goes with the dataset that it is about."""
 
 _IS_LITTER = re.compile("|".join(map(translate, LITTER))).match
+
+_of_sample = attrgetter("files", *(field.name for field in fields(Sample) if field.name not in ("image", "masks")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,11 @@ def digest(parts: Iterable[str | None]) -> str:
     return str(Digest(parts))
 
 
-def content_of(path: Path) -> str | None:
+def content_of(path: Path | str) -> str | None:
     """Digest of a file's content; None where it cannot be read."""
     found = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123 - of text, too
             while block := file.read(BLOCK):
                 found.update(block)
     except OSError:
@@ -77,7 +80,12 @@ def content_of(path: Path) -> str | None:
     return found.hexdigest()
 
 
-def seen(path: Path) -> str:
+def said(sample: Sample) -> str:
+    """All that a sample says: what its `repr` tells, in a fraction of the time."""
+    return repr(_of_sample(sample))
+
+
+def seen(path: Path | str) -> str:
     """Size and time of a file, or what a link points to; the same text for all that are not there."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for every image
@@ -94,10 +102,10 @@ def is_settled(stamp: str, now: int) -> bool:
 def of_dataset(dataset: Dataset, *, by_content: bool) -> Fingerprint:
     """Every sample with its files, and what does not fit the layout."""
     now, settled = time.time_ns(), True
-    said = list(map(repr, dataset.findings))
-    looks, contents = Digest(said), Digest(said)
+    findings = list(map(repr, dataset.findings))
+    looks, contents = Digest(findings), Digest(findings)
     for sample in dataset:
-        text, files = repr(sample), (sample.image, *sample.masks)
+        text, files = said(sample), sample.files
         stamps = list(map(seen, files))
         looks.add("\n".join([text, *stamps]))  # none of which has a line feed
         settled = settled and all(is_settled(stamp, now) for stamp in stamps)

@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from mvtec_convert.errors import ExhaustedError, MaskError, exhausted
-from mvtec_convert.opening import open_file, read_file, read_head
+from mvtec_convert.opening import FilePath, open_file, read_ends, read_file, read_head
 
 try:
     # Reads a greyscale PNG several times faster than OpenCV or Pillow; has no wheel for some interpreters.
@@ -70,8 +70,11 @@ PNG_HARMLESS = {b"IHDR": 13, b"gAMA": 4, b"sRGB": 1, b"pHYs": 9}
 """Length of each chunk that a PNG without metadata may have before its pixels (PNG specification, 11)."""
 PNG_HEAD = 128  # bytes; room for all of these
 
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+ENDING = 1024  # bytes in which a file's end marker is looked for; some programs leave a few behind it
 
-def image_size(path: Path) -> tuple[int, int]:
+
+def image_size(path: FilePath) -> tuple[int, int]:
     """(width, height) in px as stored, from the file's header.
 
     Raises:
@@ -79,6 +82,39 @@ def image_size(path: Path) -> tuple[int, int]:
             to turn such an image, and none turns its mask with it.
     """
     return upright_header(path).size
+
+
+def size_and_end(path: FilePath) -> tuple[tuple[int, int], bool]:
+    """What `image_size` and `has_its_end` say, for the price of one.
+
+    Raises:
+        MaskError: see `image_size`.
+    """
+    head, end = _ends(path)
+    usual = _of_usual_png(head, path)
+    return (image_size(path) if usual is None else usual.size), _is_whole(head, end)
+
+
+def has_its_end(path: FilePath) -> bool:
+    """Whether a PNG or JPEG ends as it should; other formats are taken at their word.
+
+    Raises:
+        MaskError: it cannot be read.
+    """
+    return _is_whole(*_ends(path))
+
+
+def _ends(path: FilePath) -> tuple[bytes, bytes]:
+    try:
+        return read_ends(path, PNG_HEAD, ENDING)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _is_whole(head: bytes, end: bytes) -> bool:
+    if head.startswith(PNG_SIGNATURE[:4]):
+        return b"IEND" in end
+    return not head.startswith(JPEG_SIGNATURE) or b"\xff\xd9" in end
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +151,7 @@ class ImageHeader:
         return self.size if self.orientation < 5 else (self.height, self.width)
 
 
-def read_header(path: Path) -> ImageHeader:
+def read_header(path: FilePath) -> ImageHeader:
     """Read what stands before the pixels.
 
     Raises:
@@ -130,7 +166,7 @@ def read_header(path: Path) -> ImageHeader:
         return ImageHeader(image.format or "", image.mode, image.width, image.height, turned)
 
 
-def upright_header(path: Path) -> ImageHeader:
+def upright_header(path: FilePath) -> ImageHeader:
     """The same of an image that is stored upright.
 
     Raises:
@@ -147,7 +183,7 @@ def upright_header(path: Path) -> ImageHeader:
     return header
 
 
-def verify(path: Path) -> None:
+def verify(path: FilePath) -> None:
     """Check a PNG's checksums, which tells of any damage without decoding; other kinds have none.
 
     Raises:
@@ -171,7 +207,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def read_mask(path: Path, threshold: int = 0) -> BinaryMask:
+def read_mask(path: FilePath, threshold: int = 0) -> BinaryMask:
     """Read one mask file; any pixel that is not black counts as defect, or any brighter than `threshold`.
 
     Every bit depth and colour type is read exactly: 1, 8 and 16 bits, palette (by colour), RGB; with an alpha channel,
@@ -194,7 +230,7 @@ def read_mask(path: Path, threshold: int = 0) -> BinaryMask:
     return binarise(values, threshold)
 
 
-def is_black(path: Path) -> bool:
+def is_black(path: FilePath) -> bool:
     """Whether a mask shows no defect; False where it cannot be read, which is told once it is used."""
     try:
         return not read_mask_values(path).any()
@@ -202,7 +238,7 @@ def is_black(path: Path) -> bool:
         return False
 
 
-def read_mask_values(path: Path) -> npt.NDArray[Any]:
+def read_mask_values(path: FilePath) -> npt.NDArray[Any]:
     """Read one mask file as it is: of each pixel the brightest channel, 0 where it is fully transparent.
 
     Returns:
@@ -231,7 +267,7 @@ def read_mask_values(path: Path) -> npt.NDArray[Any]:
     return np.asarray(grey[..., 0])
 
 
-def read_mask_colours(path: Path) -> npt.NDArray[np.int32]:
+def read_mask_colours(path: FilePath) -> npt.NDArray[np.int32]:
     """Read one mask file by its colours: of each pixel 0xRRGGBB, 0 where it is fully transparent.
 
     Of colours of more than 8 bits the high byte counts; a grey g of 8 bits is the colour (g, g, g).
@@ -245,7 +281,7 @@ def read_mask_colours(path: Path) -> npt.NDArray[np.int32]:
     return _decoded(path, _colours)
 
 
-def read_mask_indices(path: Path) -> npt.NDArray[np.uint8] | None:
+def read_mask_indices(path: FilePath) -> npt.NDArray[np.uint8] | None:
     """Read one mask file by the indices of its palette, 0 where it is fully transparent.
 
     Returns:
@@ -280,12 +316,17 @@ class _PngHeader:
     colour: int
 
 
-def _usual_png(path: Path) -> ImageHeader | None:
+def _usual_png(path: FilePath) -> ImageHeader | None:
     """What `read_header` makes of a sound PNG without metadata, in a fraction of Pillow's time; None of all else."""
     try:
         head = read_head(path, PNG_HEAD)
     except OSError as error:
         raise _unreadable(path, error) from None
+    return _of_usual_png(head, path)
+
+
+def _of_usual_png(head: bytes, path: FilePath) -> ImageHeader | None:
+    """The same, of the first bytes of the file."""
     # Up to the chunk of pixels, before whose name its length stands.
     header = _judged(head[: max(head.find(b"IDAT") - 4, 0)])
     if header is not None:
@@ -324,7 +365,7 @@ def _png_header(data: bytes) -> _PngHeader | None:
 
 
 @contextmanager
-def _open_image(path: Path) -> Iterator[Image.Image]:
+def _open_image(path: FilePath) -> Iterator[Image.Image]:
     """The image, its header read and of a size that is not refused."""
     try:
         file = open_file(path)
@@ -345,7 +386,7 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _identified(file: IO[bytes], path: Path) -> Image.Image | None:
+def _identified(file: IO[bytes], path: FilePath) -> Image.Image | None:
     """What `Image.open` makes of a file, or None where it is no image; the size is not judged.
 
     `Image.open` warns of sizes that are allowed here, and a warning can only be silenced for all threads at once.
@@ -363,7 +404,7 @@ def _identified(file: IO[bytes], path: Path) -> Image.Image | None:
     return None
 
 
-def _read_with_pillow(path: Path, *, is_png: bool) -> npt.NDArray[Any]:
+def _read_with_pillow(path: FilePath, *, is_png: bool) -> npt.NDArray[Any]:
     try:
         if is_png:
             with _open_image(path) as image:
@@ -387,7 +428,7 @@ def _deepest_channel(image: Image.Image) -> int:
     return max(image.tag_v2.get(TIFF_BITS, (8,))) if isinstance(image, TiffImageFile) else 8
 
 
-def _decoded(path: Path, take: Callable[[Image.Image], T]) -> T:
+def _decoded(path: FilePath, take: Callable[[Image.Image], T]) -> T:
     """What is taken of a mask that Pillow opened; the checksums of a PNG are checked before."""
     try:
         with _open_image(path) as image:
@@ -430,7 +471,7 @@ def _brightest(image: Image.Image) -> npt.NDArray[Any]:
     return _brightest_channel(np.asarray(image))
 
 
-def _read_with_opencv(data: bytes, path: Path) -> npt.NDArray[Any]:
+def _read_with_opencv(data: bytes, path: FilePath) -> npt.NDArray[Any]:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise _undecodable(path, "damaged data")
@@ -450,7 +491,7 @@ def _brightest_channel(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
-def read_image(path: Path) -> npt.NDArray[Any]:
+def read_image(path: FilePath) -> npt.NDArray[Any]:
     """Decode an image, for formats that store its pixels anew.
 
     Returns:
@@ -471,7 +512,7 @@ def read_image(path: Path) -> npt.NDArray[Any]:
             raise _undecodable(path, error) from None
 
 
-def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+def read_rgb(path: FilePath) -> npt.NDArray[np.uint8]:
     """Decode an image to 8 bits, shape (height, width, 3): of more than 8 bits the high byte, as libpng takes it.
 
     Raises:
@@ -484,11 +525,11 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def is_jpeg(path: Path) -> bool:
+def is_jpeg(path: FilePath) -> bool:
     """Whether the content is JPEG, whatever the file is called. An unreadable file is none."""
     try:
         with open_file(path) as file:
-            return file.read(3) == b"\xff\xd8\xff"
+            return file.read(3) == JPEG_SIGNATURE
     except OSError:
         return False
 
@@ -554,17 +595,17 @@ def non_zero(pixels: npt.NDArray[Any]) -> BinaryMask:
     return np.ascontiguousarray(np.asarray(pixels) != 0).view(np.uint8)
 
 
-def _refuse_large(width: int, height: int, path: Path) -> None:
+def _refuse_large(width: int, height: int, path: FilePath) -> None:
     if width * height > MAX_PIXELS:
         raise _too_large(f"{width} x {height} px", path)
 
 
-def _too_large(what: str, path: Path) -> MaskError:
+def _too_large(what: str, path: FilePath) -> MaskError:
     message = f"{what} is more than the {MAX_PIXELS:,} pixels this tool decodes"
     return MaskError(message, path=path, hint="cut the image into tiles")
 
 
-def _unreadable(path: Path, error: OSError) -> MaskError | ExhaustedError:
+def _unreadable(path: FilePath, error: OSError) -> MaskError | ExhaustedError:
     blameless = exhausted(error)  # a file that is sound must not be skipped, nor called bad
     if blameless is not None:
         return blameless
@@ -572,7 +613,7 @@ def _unreadable(path: Path, error: OSError) -> MaskError | ExhaustedError:
     return MaskError(f"cannot be read: {reason}", path=path, hint="check that it exists and may be read")
 
 
-def _undecodable(path: Path, error: object) -> MaskError:
+def _undecodable(path: FilePath, error: object) -> MaskError:
     return MaskError(f"damaged or truncated: {error}", path=path, hint="restore the file from its source")
 
 
@@ -597,7 +638,7 @@ def grey_png(values: BinaryMask) -> bytes:
     return stream.getvalue()
 
 
-def png_values(data: bytes, path: Path) -> npt.NDArray[Any]:
+def png_values(data: bytes, path: FilePath) -> npt.NDArray[Any]:
     """What a PNG that lies in another file holds, decoded by Pillow: indices where it has a palette.
 
     Args:

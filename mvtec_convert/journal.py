@@ -17,12 +17,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import orjson
 
-from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, seen
+from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, said, seen
 from mvtec_convert.formats import Encoded, Format
 from mvtec_convert.opening import is_own
 from mvtec_convert.plan import Item
@@ -32,6 +33,8 @@ Content: TypeAlias = tuple[Any, ...]
 """An `Encoded` without its item."""
 
 NAMES = tuple(field.name for field in fields(Encoded) if field.name != "item")
+
+_of_item = attrgetter(*(field.name for field in fields(Item) if field.name != "sample"))
 
 MOST_LINE = 1 << 20
 """Bytes; where a format makes more of an image (pixels, for instance), that is done again rather than kept twice."""
@@ -100,12 +103,13 @@ class Journal:
         """By which an image is found here again; None where its files have just been changed, or are not there."""
         if self._written is None:
             return None
-        files = (item.sample.image, *item.sample.masks)
+        files = item.sample.files
         stamps = list(map(seen, files))
         now = time.time_ns()
         if not all(stamp != "missing" and is_settled(stamp, now) for stamp in stamps):
             return None
-        return digest([repr(item), *(map(content_of, files) if self._by_content else stamps)]).encode()
+        known = map(content_of, files) if self._by_content else stamps
+        return digest([said(item.sample), repr(_of_item(item)), *known]).encode()
 
     def is_emptied(self, mark: bytes | None) -> bool:
         """Whether a filter left nothing of a defective image that is in here."""

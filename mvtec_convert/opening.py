@@ -9,23 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import IO, TypeAlias
 
 from mvtec_convert.errors import size_in_words
 
+FilePath: TypeAlias = str | os.PathLike[str]
+"""Where a file lies; as text where there are many, since making a `Path` takes longer than asking about the file."""
 
-def open_file(path: Path) -> IO[bytes]:
+
+def open_file(path: FilePath) -> IO[bytes]:
     """Open a regular file, or what a link to one points to, for reading.
 
     Raises:
         OSError: there is none that can be read.
     """
     _look(path)
-    return path.open("rb")
+    return open(path, "rb")  # noqa: PTH123 - of text, too
 
 
-def read_head(path: Path, most: int) -> bytes:
+def read_head(path: FilePath, most: int) -> bytes:
     """The first bytes of a regular file, at most so many.
 
     Raises:
@@ -36,7 +39,22 @@ def read_head(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def read_file(path: Path, most: int) -> bytes:
+def read_ends(path: FilePath, most: int, last: int) -> tuple[bytes, bytes]:
+    """The first bytes of a regular file, at most so many, and the last ones.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = _look(path)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        head = file.read(most)
+        if size <= most:
+            return head, head[-last:]
+        file.seek(-min(last, size), os.SEEK_END)
+        return head, file.read(last)
+
+
+def read_file(path: FilePath, most: int) -> bytes:
     """Read a regular file whole.
 
     Args:
@@ -50,10 +68,11 @@ def read_file(path: Path, most: int) -> bytes:
     if size > most:
         reason = f"{size_in_words(size)} are more than the {size_in_words(most)} that such a file may have"
         raise OSError(errno.EFBIG, reason, str(path))
-    return path.read_bytes()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
 
 
-def read_text(path: Path, most: int) -> str:
+def read_text(path: FilePath, most: int) -> str:
     """Read a regular file of UTF-8 whole, without its byte order mark.
 
     Args:
@@ -78,10 +97,10 @@ def leads_out(name: str) -> bool:
     )
 
 
-def _look(path: Path) -> int:
+def _look(path: FilePath) -> int:
     """Size of a regular file, bytes."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
     except ValueError as error:  # a null byte, or what the file system's encoding lacks
         raise OSError(errno.EINVAL, f"no file can have this name: {error}") from None
     if not stat.S_ISREG(found.st_mode):
@@ -89,9 +108,9 @@ def _look(path: Path) -> int:
     return found.st_size
 
 
-def is_own(path: Path) -> bool:
+def is_own(path: FilePath) -> bool:
     """Whether a file or folder is this user's, and no other user can have written it."""
     if not hasattr(os, "getuid"):
         return True
-    status = path.lstat()
+    status = os.lstat(path)
     return status.st_uid == os.getuid() and not status.st_mode & 0o022

@@ -229,7 +229,7 @@ def _encoded(
     def place(item: Item, *, again: bool = False) -> None:
         path = target.image_path(item)
         if path is not None:
-            placing.place(item.sample.image, path, again=again)
+            placing.place(item.sample.files[0], path, again=again)
 
     bad: dict[str, Finding] = {}
     with closing(in_order(work, plan.items, options.jobs)) as results:

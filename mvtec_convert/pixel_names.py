@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from mvtec_convert.images import (
     read_mask_indices,
     read_mask_values,
 )
+from mvtec_convert.opening import FilePath
 
 Codes: TypeAlias = npt.NDArray[Any]
 """Shape (height, width): of each pixel the value, or the colour as 0xRRGGBB; 0 is no defect."""
@@ -36,7 +36,7 @@ MOST_NAMES = 20
 SMOOTHED = "its edges are smoothed or blurred: save it as PNG, without anti-aliasing, and scale it by nearest neighbour"
 
 
-def read_codes(path: Path, names: PixelNames) -> Codes:
+def read_codes(path: FilePath, names: PixelNames) -> Codes:
     """Read one mask file by what names its defects.
 
     A value is what the file stores: in a palette of colours the index, as annotation tools mean it; in a palette of
@@ -68,7 +68,7 @@ def read_codes(path: Path, names: PixelNames) -> Codes:
     return values
 
 
-def _refuse_colours(path: Path, colours: npt.NDArray[np.int32]) -> None:
+def _refuse_colours(path: FilePath, colours: npt.NDArray[np.int32]) -> None:
     # Where all channels are alike, the value stands three times.
     coloured = colours[colours != (colours & 0xFF) * 0x010101]
     if coloured.size:
@@ -105,7 +105,7 @@ def _union(masks: Sequence[npt.NDArray[np.bool_]]) -> BinaryMask:
     return np.asarray(np.logical_or.reduce(masks)).view(np.uint8)
 
 
-def unnamed(path: Path, codes: Codes, names: PixelNames) -> Finding | None:
+def unnamed(path: FilePath, codes: Codes, names: PixelNames) -> Finding | None:
     """What is told of a mask with pixels that have no name: an error, or a warning where all others are called alike.
 
     None where each pixel has one.

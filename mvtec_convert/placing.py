@@ -27,11 +27,12 @@ class Placing:
     how: Placement
     leftovers: tuple[Path, ...] = ()
 
-    def place(self, source: Path, name: str, *, again: bool = False) -> None:
+    def place(self, source: Path | str, name: str, *, again: bool = False) -> None:
         """Put an image in its place.
 
         Args:
-            source: the image; JPEG is made of it where `name` asks for that and it is none.
+            source: the image, as text where there are many, since a link takes less time than a `Path`; JPEG is made of
+                it where `name` asks for that and it is none.
             name: where it goes, relative to the export.
             again: whether an earlier run, which was killed, had placed the very same.
 
@@ -39,13 +40,13 @@ class Placing:
             MaskError: it cannot be decoded.
             OSError: it cannot be written.
         """
-        target = self.folder / name
-        if not target.parent.is_dir():  # asking is cheaper than being refused
-            target.parent.mkdir(parents=True, exist_ok=True)
+        target = f"{self.folder}/{name}"
+        if not os.path.isdir(os.path.dirname(target)):  # noqa: PTH112, PTH120 - asking is cheaper than being refused
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
         if again and self._taken_over(source, name):
             return
-        if target.suffix == ".jpg" and not is_jpeg(source):
-            save_jpeg(source, target)
+        if name.endswith(".jpg") and not is_jpeg(Path(source)):
+            save_jpeg(Path(source), Path(target))
         # Ultralytics "restores" a JPEG without an end marker in place, through a hard link in the source as well.
         elif self.how == "link" and not _has_no_end_marker(source) and _is_linked(source, target):
             return
@@ -53,9 +54,9 @@ class Placing:
             shutil.copyfile(source, target)
         _finish(source, target)
 
-    def _taken_over(self, source: Path, name: str) -> bool:
+    def _taken_over(self, source: Path | str, name: str) -> bool:
         """Whether a finished copy was left by a killed run, and is now here. A link costs nothing to make again."""
-        wanted = source.stat().st_mtime_ns
+        wanted = Path(source).stat().st_mtime_ns
         for leftover in self.leftovers:
             try:
                 found = (leftover / name).lstat()
@@ -67,24 +68,25 @@ class Placing:
         return False
 
 
-def _finish(source: Path, target: Path) -> None:
+def _finish(source: Path | str, target: str) -> None:
     """Give a copy the time of its source, by which a finished one is known."""
-    status = source.stat()
+    status = Path(source).stat()
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _is_linked(source: Path, target: Path) -> bool:
+def _is_linked(source: Path | str, target: str) -> bool:
     """Make a hard link, which takes no space; False where the file system refuses it."""
     try:
-        os.link(source.resolve() if source.is_symlink() else source, target)
+        # What a link points to, not the link.
+        os.link(os.path.realpath(source) if os.path.islink(source) else source, target)  # noqa: PTH114
     except OSError:  # another device, a file system without links, too many links, a file that is not ours
         return False
     return True
 
 
-def _has_no_end_marker(path: Path) -> bool:
-    if path.suffix.lower() not in {".jpg", ".jpeg"}:
+def _has_no_end_marker(path: Path | str) -> bool:
+    if not str(path).lower().endswith((".jpg", ".jpeg")):
         return False
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         file.seek(-2, os.SEEK_END)
         return file.read() != b"\xff\xd9"

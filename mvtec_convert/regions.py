@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError, SelectionError
 from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
+from mvtec_convert.opening import FilePath
 from mvtec_convert.pixel_names import layers, read_codes, unnamed
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def annotate(sample: Sample, options: RegionOptions = RegionOptions()) -> Annota
     Raises:
         MaskError: image or mask cannot be read, differ in size, or the mask of a defective image is empty.
     """
-    width, height = image_size(sample.image)
+    width, height = image_size(sample.files[0])
     return AnnotatedImage(sample, width, height, *read_regions(sample, width, height, options))
 
 
@@ -217,32 +218,33 @@ def refuse_useless_threshold(samples: Iterable[Sample], options: RegionOptions) 
 def _layers(sample: Sample, width: int, height: int, threshold: int) -> Iterable[tuple[str, BinaryMask]]:
     """(defect type, mask): of each value where pixels name the defect, else one; all files laid over each other."""
     names = sample.pixel_names
+    paths = sample.files[1:]
     if names is None:
-        masks = [_read_drawn(path, threshold) for path in sample.masks]
-        _refuse_sizes(sample, masks, width, height)
+        masks = [_read_drawn(path, threshold) for path in paths]
+        _refuse_sizes(paths, masks, width, height)
         return [(sample.defect_type, reduce(np.maximum, masks))]
-    files = [read_codes(path, names) for path in sample.masks]
-    _refuse_sizes(sample, files, width, height)
-    for path, codes in zip(sample.masks, files, strict=True):
+    files = [read_codes(path, names) for path in paths]
+    _refuse_sizes(paths, files, width, height)
+    for path, codes in zip(paths, files, strict=True):
         finding = unnamed(path, codes, names)
         if finding is not None and finding.severity == "error":
             raise MaskError(finding.message, code=finding.code, path=path, hint=finding.hint)
     return layers(files, names)
 
 
-def _refuse_sizes(sample: Sample, masks: Sequence[npt.NDArray[Any]], width: int, height: int) -> None:
-    for path, mask in zip(sample.masks, masks, strict=True):
+def _refuse_sizes(paths: Sequence[str], masks: Sequence[npt.NDArray[Any]], width: int, height: int) -> None:
+    for path, mask in zip(paths, masks, strict=True):
         if mask.shape != (height, width):
             raise other_size(path, (mask.shape[1], mask.shape[0]), (width, height))
 
 
-def _read_drawn(path: Path, threshold: int) -> BinaryMask:
+def _read_drawn(path: FilePath, threshold: int) -> BinaryMask:
     """One mask file, not 0 where there is a defect. What is to be 1 is found in a window, sooner than in all of it."""
     values = read_mask_values(path)
     return values if threshold == 0 and values.dtype == np.uint8 else binarise(values, threshold)
 
 
-def other_size(path: Path, mask: tuple[int, int], image: tuple[int, int]) -> MaskError:
+def other_size(path: FilePath, mask: tuple[int, int], image: tuple[int, int]) -> MaskError:
     """For a mask whose (width, height), px, are not those of its image."""
     return MaskError(
         f"the mask is {mask[0]} x {mask[1]} px, its image {image[0]} x {image[1]} px",

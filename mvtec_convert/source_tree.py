@@ -206,8 +206,7 @@ def report_unlabelled(folder: Path, report: Report) -> None:
 
 def well_named(images: list[Path], report: Report) -> list[Path]:
     """Those images whose path a text file can hold; the others are reported."""
-    # Not of the whole path: pathlib keeps the text of each that was asked for.
-    bad = [image for image in images if not (is_text(image.name) and is_text(str(image.parent)))]
+    bad = [image for image in images if not is_text(str(image))]
     for image in bad:
         report(Finding("bad-name", "the name holds control characters or is not text", str(image), hint="rename it"))
     return [image for image in images if image not in bad] if bad else images

@@ -7,11 +7,10 @@ from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from mvtec_convert.checks import has_its_end
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import ImageHeader, image_size, read_header, verify
+from mvtec_convert.images import ImageHeader, has_its_end, image_size, read_header, verify
 
 SUFFIXES = {
     "PNG": (".png",),
@@ -38,9 +37,10 @@ def look_at_image(path: Path) -> tuple[ImageHeader | None, list[Finding]]:
     try:
         header = read_header(path)
         verify(path)
+        is_cut = header.kind == "JPEG" and not has_its_end(path)
     except MaskError as error:
         return None, [finding_of(error, path)]
-    if header.kind == "JPEG" and not has_its_end(path):
+    if is_cut:
         return None, [Finding("bad-image", "cut short", str(path), hint="restore the file from its source")]
     return header, list(_false_suffix(path, header))
 
