@@ -5,16 +5,17 @@ They say what pycocotools, and what reads through it, would choke on or learn wr
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pydantic import BaseModel, ValidationError
 
 from mvtec_convert import checks
@@ -23,7 +24,7 @@ from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.images import MAX_PIXELS
 from mvtec_convert.jsonio import RecordLines
-from mvtec_convert.rle import bounding_box, unsound
+from mvtec_convert.rle import area_and_box, unsound
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
 from mvtec_convert.workers import WORTH_FORKING, in_order
@@ -49,8 +50,8 @@ WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+", re.IGNOR
 Problem: TypeAlias = tuple[str, str, Severity, str]
 """Code, message, severity and hint."""
 
-Extent: TypeAlias = tuple[float, float, float]
-"""Of a polygon: its smallest coordinate, its largest x, its largest y; px."""
+Extent: TypeAlias = tuple[float, float]
+"""Of a polygon: its smallest and its largest coordinate, x or y; px."""
 
 Record = TypeVar("Record", bound=BaseModel)
 Result = TypeVar("Result")
@@ -130,7 +131,7 @@ def check(
         hint = "it should lie in annotations/, or be called _annotations.coco.json"
         yield Finding("no-annotation-file", "no JSON file with images and annotations", str(folder), hint=hint)
     root = dataset_root(folder)
-    images: dict[str, Iterable[Path]] = {}
+    images: dict[str, Iterable[str]] = {}
     categories: dict[Path, list[tuple[int, str]]] = {}
     for path in files:
         file = checks.open_records(path, f"see `mvtec-convert schema {schema}` for the form")
@@ -141,7 +142,7 @@ def check(
         yield from inner.run(also, also_each)
         # Two files of one name in different folders are two splits.
         split = inner.split if inner.split not in images else path.relative_to(root).as_posix()
-        images[split] = map(inner.folder.joinpath, inner.image_names)
+        images[split] = map(partial(os.path.join, inner.folder), inner.image_names)
         if inner.categories:
             categories[path] = sorted((category.id, category.name) for _, category in inner.categories)
         del inner  # what it knows of each image
@@ -254,6 +255,7 @@ class FileCheck:
         folder: where its images lie.
         image_names: the images of the file that lie in the dataset's folder, relative to `folder`.
         sizes: of all images that fit the schema, by id.
+        all_sized: whether all images do.
         categories: (index, category) of all that fit the schema.
         used: number of annotations of each category, by its id.
         has_compressed_rle: whether a mask is given as compressed run lengths.
@@ -266,6 +268,7 @@ class FileCheck:
         self.folder = file.path.parent
         self.image_names: list[str] = []
         self.sizes: dict[int, Size] = {}
+        self.all_sized = True
         self.categories: list[tuple[int, Category]] = []
         self.used: Counter[int] = Counter()
         self.has_compressed_rle = False
@@ -293,10 +296,12 @@ class FileCheck:
     def check_images(self) -> Iterator[Finding]:
         """File names, files and sizes."""
         self.folder = images_folder(usual_folders(self.file.path, self.root), self._first_names())
+        folder = str(self.folder)
         first: dict[str, int] = {}
         known: dict[Size, Size] = {}  # mostly one, for a hundred thousand images
         for found in each_record(self.file, "images", Image):
             if isinstance(found, Finding):
+                self.all_sized &= found.code != "schema"
                 yield found
                 continue
             i, image = found
@@ -310,7 +315,7 @@ class FileCheck:
                 yield self.file.finding(code, message, "images", i, severity, hint)
             else:
                 self.image_names.append(name)
-                yield from checks.image(self.folder / name, size)
+                yield from checks.image(os.path.join(folder, name), size)  # noqa: PTH118 - of each image
         if not self.file.document["images"]:
             yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
 
@@ -337,7 +342,8 @@ class FileCheck:
 
     def check_annotations(self, also_each: AlsoInAnnotation) -> Iterator[Finding]:
         """References and geometry."""
-        image_ids, category_ids = self.ids("images"), self.ids("categories")
+        image_ids = self.sizes if self.all_sized else self.ids("images")
+        category_ids = self.ids("categories")
 
         def look(documents: Iterable[Any]) -> list[_Look | list[str]]:
             return [self._look(document, image_ids, category_ids, also_each) for document in documents]
@@ -474,14 +480,15 @@ def _geometry(annotation: Annotation, size: Size) -> Iterator[Problem]:
     segmentation = annotation.segmentation
     if not segmentation:
         return
-    extents = [_extent(polygon) for polygon in segmentation] if isinstance(segmentation, list) else []
-    wrong = _outside(extents, size) or unreadable(segmentation, size, extents)
+    polygons = segmentation if isinstance(segmentation, list) else []
+    extents = [_extent(polygon) for polygon in polygons]
+    wrong = _outside(polygons, extents, size) or unreadable(segmentation, size, extents)
     if wrong is not None:
         yield wrong
         return
     document = segmentation if isinstance(segmentation, list) else segmentation.model_dump()
     mask = mask_of(document, size.height, size.width)
-    found = bounding_box(mask)
+    area, found = area_and_box(mask)
     if found is None:
         yield "empty-segmentation", "the segmentation covers no pixel", "error", "remove the annotation, or redraw it"
         return
@@ -489,7 +496,7 @@ def _geometry(annotation: Annotation, size: Size) -> Iterator[Problem]:
     if iou < LEAST_BOX_IOU:
         message = f"bbox {short(annotation.bbox)} has IoU {iou:.2f} with the extent of its mask, {short(found)}"
         yield "box-and-mask", message, "warning" if iou else "error", "compute the box from the segmentation"
-    yield from _wrong_area(annotation, int(coco_mask.area(mask)))
+    yield from _wrong_area(annotation, area)
 
 
 def _wrong_area(annotation: Annotation, area: int) -> Iterator[Problem]:
@@ -522,7 +529,7 @@ def unreadable(
     for j, (polygon, extent) in enumerate(zip(segmentation, extents or map(_extent, segmentation), strict=True)):
         if len(polygon) % 2:
             return "odd-polygon", f"polygon {j} has {len(polygon)} numbers, but points are pairs", "error", "redraw it"
-        low, high = extent[0], max(extent[1:])
+        low, high = extent
         if max(-low, high) > FARTHEST:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
@@ -533,12 +540,14 @@ def unreadable(
 
 
 def _extent(polygon: Sequence[float]) -> Extent:
-    return min(polygon), max(polygon[::2]), max(polygon[1::2])
+    return min(polygon), max(polygon)
 
 
-def _outside(extents: Sequence[Extent], image: Sized) -> Problem | None:
-    for j, (low, right, bottom) in enumerate(extents):
-        beyond = max(-low, right - image.width, bottom - image.height)
+def _outside(polygons: Sequence[Sequence[float]], extents: Sequence[Extent], image: Sized) -> Problem | None:
+    for j, (polygon, (low, high)) in enumerate(zip(polygons, extents, strict=True)):
+        beyond = max(-low, high - min(image.width, image.height))
+        if beyond > ROUNDING:  # perhaps only an x where the image is wider than high
+            beyond = max(-low, max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
         if beyond > ROUNDING:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"

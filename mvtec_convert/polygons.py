@@ -76,7 +76,13 @@ def _doubled(mask: BinaryMask) -> BinaryMask:
 
 
 def _corners(halves: Contour) -> Ring:
-    return _without_repeats(halves.astype(np.int64) // 2)
+    """Pixel edges instead of halves, and none twice in a row."""
+    corners = halves >> 1
+    both = corners.view(np.int64).ravel()  # x and y as one number, compared at once
+    moves = np.empty(len(both), np.bool_)
+    moves[0] = both[0] != both[-1]
+    np.not_equal(both[1:], both[:-1], out=moves[1:])
+    return corners[moves].astype(np.int64)
 
 
 def _contours(mask: BinaryMask, method: int, offset: tuple[int, int] = (0, 0)) -> list[tuple[Contour, list[Contour]]]:
@@ -97,10 +103,11 @@ def _join_holes(outline: Outline) -> Ring:
     Holes are taken from left to right, so that a bridge always meets the outer ring or a hole already joined.
     """
     joined = outline.outer
-    for hole in sorted(outline.holes, key=lambda ring: _leftmost(ring)[1:]):
-        start, x, y = _leftmost(hole)
+    begun = [(_leftmost(hole), hole) for hole in outline.holes]
+    for (start, x, y), hole in sorted(begun, key=lambda found: found[0][1:]):
         after, anchor = _anchor(joined, x, y)
-        keyhole = [[anchor], np.roll(hole, -start, axis=0), [[x, y]], [anchor]]
+        bridge = np.array([anchor, (x, y), anchor], np.int64)
+        keyhole = (bridge[:1], hole[start:], hole[:start], bridge[1:])
         joined = np.concatenate([joined[: after + 1], *keyhole, joined[after + 1 :]])
     return _without_repeats(joined)
 
@@ -113,8 +120,9 @@ def _without_repeats(ring: Ring) -> Ring:
 
 def _leftmost(ring: Ring) -> tuple[int, int, int]:
     """(index, x, y) of the top one of the leftmost points."""
-    index = int(np.lexsort((ring[:, 1], ring[:, 0]))[0])
-    return index, int(ring[index, 0]), int(ring[index, 1])
+    index = int(((ring[:, 0] << 32) + ring[:, 1]).argmin())
+    x, y = ring[index].tolist()
+    return index, x, y
 
 
 def _anchor(ring: Ring, x: int, y: int) -> tuple[int, tuple[int, int]]:
@@ -122,11 +130,11 @@ def _anchor(ring: Ring, x: int, y: int) -> tuple[int, tuple[int, int]]:
 
     That is straight to the left where the wall there is upright, else the nearer end of the slope.
     """
-    following = np.roll(ring, -1, axis=0)
-    low, high = np.minimum(ring[:, 1], following[:, 1]), np.maximum(ring[:, 1], following[:, 1])
-    crossing = np.flatnonzero((low <= y) & (y < high))
-    run, rise = (following - ring)[crossing].T
-    wall_x = ring[crossing, 0] + (y - ring[crossing, 1]) * run / rise
+    above = ring[:, 1] <= y
+    crossing = np.flatnonzero(above != np.concatenate([above[1:], above[:1]]))
+    walls = ring[crossing]
+    run, rise = (ring[(crossing + 1) % len(ring)] - walls).T
+    wall_x = walls[:, 0] + (y - walls[:, 1]) * run / rise
     left = np.flatnonzero(wall_x < x)
     if not len(left):  # simplification moved the hole's corner past the wall
         index = int(((ring - (x, y)) ** 2).sum(axis=1).argmin())

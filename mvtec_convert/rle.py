@@ -20,6 +20,9 @@ Runs: TypeAlias = npt.NDArray[np.int64]
 """Run lengths, shape (runs,), background first."""
 
 
+Box: TypeAlias = tuple[float, float, float, float]
+
+
 class Rle(TypedDict):
     """COCO's compressed run lengths: column-major, first run background (pycocotools' `maskApi.c`)."""
 
@@ -36,20 +39,22 @@ def run_lengths(region: Region, height: int, width: int) -> Rle:
     columns = np.zeros((region.width, region.height + 2), np.uint8)
     columns[:, 1:-1] = region.crop.T
     flat = columns.ravel()
-    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), region.height + 2)
-    edges = (column + region.x) * height + row + region.y
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    # As many more before each edge as the columns left of it are shorter here than in the image.
+    edges += edges // (region.height + 2) * (height - region.height - 2) + region.x * height + region.y
     if region.height == height:
         # In the image, a run that ends at the bottom border goes on at the top of the next column.
         meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
         edges = np.delete(edges, np.concatenate([meets, meets + 1]))
-    counts = np.diff(np.concatenate([[0], edges, [height * width]]))
-    counts = counts[:-1] if counts[-1] == 0 else counts
-    return compress(counts.tolist(), height, width)
+    ends = np.empty(len(edges) + 2, np.int64)
+    ends[0], ends[1:-1], ends[-1] = 0, edges, height * width
+    counts = ends[1:] - ends[:-1]
+    return compress(counts[:-1] if counts[-1] == 0 else counts, height, width)
 
 
-def compress(counts: Sequence[int], height: int, width: int) -> Rle:
+def compress(counts: Sequence[int] | Runs, height: int, width: int) -> Rle:
     """Run lengths, background first, in COCO's compressed form."""
-    rle: Any = coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+    rle: Any = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": rle["counts"]}
 
 
@@ -88,10 +93,10 @@ def _runs(counts: bytes) -> Runs:
     return values
 
 
-def bounding_box(rle: Rle) -> tuple[float, float, float, float] | None:
-    """(x, y, width, height) in px of the mask, or None where it is empty."""
-    x, y, width, height = coco_mask.toBbox(rle).tolist()
-    return (x, y, width, height) if coco_mask.area(rle) else None
+def area_and_box(rle: Rle) -> tuple[int, Box | None]:
+    """Number of pixels of the mask, and its extent (x, y, width, height) in px, None where it is empty."""
+    area = int(coco_mask.area(rle))
+    return area, tuple(coco_mask.toBbox(rle).tolist()) if area else None
 
 
 def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:

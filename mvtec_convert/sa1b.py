@@ -38,7 +38,7 @@ from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.rle import (
     Rle,
     Runs,
-    bounding_box,
+    area_and_box,
     decode,
     intersection_over_union,
     run_ends,
@@ -272,7 +272,7 @@ def _as_rle(annotation: Annotation) -> Rle:
 
 def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, str]]:
     """(code, message, hint) of what is wrong with area and box."""
-    area, box = int(coco_mask.area(rle)), bounding_box(rle)
+    area, box = area_and_box(rle)
     if box is None:
         yield "empty-segmentation", "the mask covers no pixel", "remove the annotation, or redraw it"
         return

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import orjson
-from pycocotools import mask as coco_mask
 
 from mvtec_convert import checks, coco_checks, coco_file, coco_labels
 from mvtec_convert.checks import JsonFile
@@ -52,7 +51,7 @@ from mvtec_convert.labels import LabelMap
 from mvtec_convert.opening import open_file
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import Rle, bounding_box, decode, run_lengths
+from mvtec_convert.rle import Rle, area_and_box, decode, run_lengths
 from mvtec_convert.schemas import coco
 from mvtec_convert.schemas.saco import Annotation, Row
 
@@ -451,7 +450,7 @@ def _wrong_geometry(annotation: Annotation, row: Row) -> Iterator[Problem]:
         yield wrong
         return
     mask: Rle = {"size": list(rle.size), "counts": rle.counts.encode()}
-    pixels, box = int(coco_mask.area(mask)), bounding_box(mask)
+    pixels, box = area_and_box(mask)
     if box is None:
         yield "empty-segmentation", "the mask covers no pixel", "error", "remove the annotation, or redraw it"
         return
