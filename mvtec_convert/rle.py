@@ -117,15 +117,36 @@ def unsound(size: Sequence[int], counts: str | Sequence[int]) -> str | None:
         size: (height, width), px.
         counts: run lengths, column by column, background first; compressed (`rleToString` in maskApi.c) or not.
     """
-    total = size[0] * size[1]
+    if not isinstance(counts, str):
+        return _not_of_size(size, min(counts, default=0), sum(counts))
     try:
-        runs = decompress({"size": list(size), "counts": counts.encode()}) if isinstance(counts, str) else counts
+        sound_runs(size, counts)
     except ValueError as error:
         return str(error)
-    if min(runs, default=0) < 0:
+    return None
+
+
+def sound_runs(size: Sequence[int], counts: str) -> Runs:
+    """Compressed run lengths as numbers.
+
+    Raises:
+        ValueError: they are none, or not those of a mask of this (height, width), px.
+    """
+    runs = _runs(counts.encode())
+    most = int(runs.max(initial=0))
+    total = int(runs.sum()) if most * len(runs) < 1 << 63 else sum(runs.tolist())
+    wrong = _not_of_size(size, int(runs.min(initial=0)), total)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return runs
+
+
+def _not_of_size(size: Sequence[int], least: int, total: int) -> str | None:
+    if least < 0:
         return "run lengths below 0"
-    if sum(runs) != total:
-        return f"the run lengths sum to {sum(runs)}, not to {size[0]} x {size[1]} = {total} pixels"
+    pixels = size[0] * size[1]
+    if total != pixels:
+        return f"the run lengths sum to {total}, not to {size[0]} x {size[1]} = {pixels} pixels"
     return None
 
 

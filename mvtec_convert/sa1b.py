@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 from pycocotools import mask as coco_mask
 
@@ -43,7 +44,7 @@ from mvtec_convert.rle import (
     intersection_over_union,
     run_ends,
     run_lengths,
-    unsound,
+    sound_runs,
 )
 from mvtec_convert.schemas.sam import Annotation, Prompts, SamFile
 
@@ -65,7 +66,8 @@ def encode(item: Item, image: AnnotatedImage, prompts: PromptOptions, names: Map
         prompts: which prompts each region gets.
         names: what the document calls the image: `file_name`, and other keys if need be.
     """
-    occupied = image.mask()
+    # Only negative points ask which pixels are taken; an array of one value, seen as many, takes no memory.
+    occupied = image.mask() if prompts.negatives else np.broadcast_to(np.uint8(0), (image.height, image.width))
     truths = [run_lengths(region, image.height, image.width) for region in image.regions]
     numbered = enumerate(zip(image.regions, truths, strict=True), start=1)
     annotations = [_annotation(i, region, truth, occupied, item, prompts) for i, (region, truth) in numbered]
@@ -164,7 +166,8 @@ def _objects(file: JsonFile, content: SamFile) -> Iterator[LabelledObject]:
         raise ExportError(message, path=file.path, hint="cut the image into tiles")
     for i, annotation in enumerate(content.annotations):
         prompts = annotation.prompts
-        wrong = _wrong_rle(annotation, size) or (prompts and _wrong_labels(prompts))
+        runs = _sound_runs(annotation, size)
+        wrong = runs if isinstance(runs, tuple) else prompts and _wrong_labels(prompts)
         if wrong:
             code, message, hint = wrong
             raise checks.refusal(file.finding(code, message, "annotations", i, hint=hint))
@@ -236,34 +239,47 @@ def check_annotations(file: JsonFile, content: SamFile) -> Iterator[Finding]:
         return file.finding(code, message, "annotations", index, hint=hint)
 
     size = (content.image.height, content.image.width)
-    sound: dict[int, Rle] = {}
+    is_small = size[0] * size[1] <= MAX_PIXELS
+    inside: dict[int, list[bool]] = {}
     first: dict[int, int] = {}
     for i, annotation in enumerate(content.annotations):
         if first.setdefault(annotation.id, i) != i:
             message = f"id {annotation.id} is also that of annotations[{first[annotation.id]}]"
             yield finding("duplicate-id", message, i, "give each annotation its own id")
-        if wrong := _wrong_rle(annotation, size):
-            code, message, hint = wrong
+        runs = _sound_runs(annotation, size)
+        if isinstance(runs, tuple):
+            code, message, hint = runs
             yield finding(code, message, i, hint)
-        elif size[0] * size[1] <= MAX_PIXELS:
-            sound[i] = _as_rle(annotation)
-            for code, message, hint in _wrong_mask(annotation, sound[i]):
+        elif is_small:
+            for code, message, hint in _wrong_mask(annotation, _as_rle(annotation)):
                 yield finding(code, message, i, hint)
-    if any(content.annotations[i].prompts for i in sound):
-        union = run_ends(coco_mask.merge(list(sound.values())))
-        for i, rle_of_one in sound.items():
-            for code, message, hint in _wrong_prompts(content.annotations[i], rle_of_one, union):
-                yield finding(code, message, i, hint)
+            inside[i] = _covered(_pixels(annotation.prompts, size), runs.cumsum())
+    sound = [content.annotations[i] for i in inside]
+    union = _union(sound) if any(map(_has_negatives, sound)) else None
+    for i, found in inside.items():
+        for code, message, hint in _wrong_prompts(content.annotations[i], size, found, union):
+            yield finding(code, message, i, hint)
 
 
-def _wrong_rle(annotation: Annotation, size: tuple[int, int]) -> tuple[str, str, str] | None:
-    """(code, message, hint) of what pycocotools must not be given for an image of this (height, width), px."""
+def _sound_runs(annotation: Annotation, size: tuple[int, int]) -> Runs | tuple[str, str, str]:
+    """The run lengths; or (code, message, hint) of what pycocotools must not be given for this (height, width), px."""
     rle = annotation.segmentation
     if rle.size != size:
         message = f"size {list(rle.size)} is not the image's [height, width] {list(size)}"
         return "rle-size", message, "encode the mask at the size of its image"
-    wrong = unsound(rle.size, rle.counts)
-    return ("bad-rle", wrong, "encode the mask again") if wrong else None
+    try:
+        return sound_runs(size, rle.counts)
+    except ValueError as error:
+        return "bad-rle", str(error), "encode the mask again"
+
+
+def _has_negatives(annotation: Annotation) -> bool:
+    return annotation.prompts is not None and 0 in annotation.prompts.labels
+
+
+def _union(annotations: Iterable[Annotation]) -> Runs:
+    """Where each run ends of all masks together."""
+    return run_ends(coco_mask.merge(list(map(_as_rle, annotations))))
 
 
 def _as_rle(annotation: Annotation) -> Rle:
@@ -284,8 +300,17 @@ def _wrong_mask(annotation: Annotation, rle: Rle) -> Iterator[tuple[str, str, st
         yield "box-and-mask", message, "compute the box from the mask"
 
 
-def _wrong_prompts(annotation: Annotation, rle: Rle, union: Runs) -> Iterator[tuple[str, str, str]]:
-    """(code, message, hint) of prompts that would teach something false; `union`: ends of all masks' runs together."""
+def _wrong_prompts(
+    annotation: Annotation, size: tuple[int, int], inside: Sequence[bool], union: Runs | None
+) -> Iterator[tuple[str, str, str]]:
+    """(code, message, hint) of prompts that would teach something false.
+
+    Args:
+        annotation: with its prompts.
+        size: (height, width) of the image, px.
+        inside: whether the mask covers each point.
+        union: where each run ends of all masks together; None where no point is negative.
+    """
     prompts = annotation.prompts
     if prompts is None:
         return
@@ -297,9 +322,8 @@ def _wrong_prompts(annotation: Annotation, rle: Rle, union: Runs) -> Iterator[tu
     if wrong := _wrong_labels(prompts):
         yield wrong
         return
-    rows, columns = rle["size"]
-    pixels = [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in prompts.points]
-    inside, occupied = (_covered(pixels, ends) for ends in (run_ends(rle), union))
+    rows, columns = size
+    occupied = inside if union is None else _covered(_pixels(prompts, size), union)
     for i, ((px, py), label) in enumerate(zip(prompts.points, prompts.labels, strict=True)):
         if px >= columns or py >= rows:
             message = f"the point ({px:g}, {py:g}) lies outside the image"
@@ -319,6 +343,13 @@ def _wrong_labels(prompts: Prompts) -> tuple[str, str, str] | None:
         return None
     message = f"{len(prompts.points)} points, but {len(prompts.labels)} labels"
     return "point-labels", message, "write one label for each point"
+
+
+def _pixels(prompts: Prompts | None, size: tuple[int, int]) -> list[int]:
+    """Each point as a pixel counted column by column in an image of this (height, width), px; -1 outside."""
+    rows, columns = size
+    points = () if prompts is None else prompts.points
+    return [int(x) * rows + int(y) if x < columns and y < rows else -1 for x, y in points]
 
 
 def _covered(pixels: Sequence[int], ends: Runs) -> list[bool]:

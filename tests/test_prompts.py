@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvtec_convert.prompts import NEAR_LEAST, Prompt, PromptOptions, deepest_point, draw_prompts
+from mvtec_convert import prompts
+from mvtec_convert.prompts import NEAR_LEAST, ROUGH_LEAST, Prompt, PromptOptions, deepest_point, draw_prompts
 from mvtec_convert.regions import Region, RegionOptions, find_regions
 from tests.strategies import LARGE, SEEDS, Mask, Pixel, defects, framed, full, pixels, whole
 
@@ -72,6 +74,28 @@ def test_the_first_point_is_as_far_from_the_outside_as_any_and_of_those_the_firs
         depth = depths(region)  # row by row
         first = draw_prompts(region, mask, PromptOptions(points=3), "name").points[0]
         assert first == deepest_point(region) == max(depth, key=lambda pixel: depth[pixel])
+
+
+def test_rough_distances_are_never_as_much_shorter_than_true_ones_as_it_is_counted_on() -> None:
+    free = np.ones((701, 901), np.uint8)
+    free[300, 400] = 0
+    rows, columns = np.mgrid[:701, :901]
+    true = np.hypot(rows - 300, columns - 400)
+    rough = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_5)
+    shares = rough[true > 0] / true[true > 0]
+    assert ROUGH_LEAST < shares.min() < ROUGH_LEAST + 0.001
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_rough_distances_leave_out_is_not_the_deepest(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(rng.random((260, 340)), (0, 0), float(rng.uniform(2, 25)))
+    regions = find_regions((smooth > np.quantile(smooth, rng.uniform(0.2, 0.9))).astype(np.uint8))
+    found = [deepest_point(region) for region in regions]
+    monkeypatch.setattr(prompts, "MOST_SQUARES", -1)
+    assert found == [deepest_point(region) for region in regions]
+    monkeypatch.setattr(prompts, "MOST_SIDE", 0)
+    assert found == [deepest_point(region) for region in regions]
 
 
 def test_the_deepest_point_does_not_depend_on_where_in_memory_the_mask_lies() -> None:
