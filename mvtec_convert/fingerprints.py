@@ -16,6 +16,7 @@ from pathlib import Path
 
 import mvtec_convert
 from mvtec_convert.dataset import Dataset, Sample
+from mvtec_convert.opening import open_file
 
 SETTLED = 2 * 10**9
 """ns after which a changed file has another time for certain: the coarsest clock of a file system in use is FAT's."""
@@ -68,11 +69,16 @@ def digest(parts: Iterable[str | None]) -> str:
     return str(Digest(parts))
 
 
+def seal(data: bytes, key: str) -> bytes:
+    """By which it is told that data was written by who knew the key, and is as it was then; 32 hexadecimal digits."""
+    return hashlib.blake2b(data, key=key.encode(), digest_size=16).hexdigest().encode()
+
+
 def content_of(path: Path | str) -> str | None:
     """Digest of a file's content; None where it cannot be read."""
     found = hashlib.sha256()
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - of text, too
+        with open_file(path) as file:
             while block := file.read(BLOCK):
                 found.update(block)
     except OSError:

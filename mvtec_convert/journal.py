@@ -2,10 +2,12 @@
 
 The first line says for what tool and options it is. Then comes a line an image, as soon as it is done:
 
-    CHECKSUM MARK [what the format made of the image, or null where a filter emptied it]
+    SEAL MARK PLACED [what the format made of the image, or null where a filter emptied it]
 
-The mark is a digest of all that the result depends on: the image's place in the export, and its files as they are. A
-line that was cut off, or is not what it should be, is passed over; so is everything where the first line is another.
+The mark is a digest of all that the result depends on: the image's place in the export, and its files as they are.
+PLACED is the digest of the image file that was made of the source's, `-` where that was linked or copied. The seal
+holds for this tool and these options alone, and cannot be made without the key of both, which is written nowhere: so
+no line counts that was changed, forged, or taken from another journal, nor any that comes after it.
 """
 
 from __future__ import annotations
@@ -13,19 +15,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from hmac import compare_digest
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import orjson
 
-from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, said, seen
+from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, said, seal, seen
 from mvtec_convert.formats import Encoded, Format
-from mvtec_convert.opening import is_own
+from mvtec_convert.opening import is_alone, is_own
 from mvtec_convert.plan import Item
 from mvtec_convert.rebuild import hints_of, plain, rebuild
 
@@ -72,9 +74,10 @@ class Journal:
             by_content: recognise files by their content, not by size and time.
             fresh: begin a new one in any case.
         """
-        self._path, self._by_content = path, by_content
-        self._first = f"mvtec-convert journal 1 {key} {NAMES}\n".encode()
+        self._path, self._by_content, self._key = path, by_content, key
+        self._first = f"mvtec-convert journal 2 {digest([key])} {NAMES}\n".encode()
         self._places: dict[bytes, int] = {}
+        self._placed: dict[bytes, str] = {}
         self._emptied: set[bytes] = set()
         self._written: IO[bytes] | None = None
         self._read: IO[bytes] | None = None
@@ -115,24 +118,28 @@ class Journal:
         """Whether a filter left nothing of a defective image that is in here."""
         return mark in self._emptied
 
+    def placed(self, mark: bytes | None) -> str | None:
+        """Digest of the image file that was made for an image that is in here; None where none was made."""
+        return None if mark is None else self._placed.get(mark)
+
     def read(self, mark: bytes | None) -> Content | None:
         """What was made of an image that is in here; None where a filter left nothing of it."""
         assert self._read is not None
         assert mark is not None
         self._used += 1
         self._read.seek(self._places[mark])
-        found = _parsed(self._read.readline(MOST_LINE))
+        found = _parsed(self._read.readline(MOST_LINE), self._key)
         assert found is not None  # each was looked at when the journal was opened, and nobody else writes to it
-        return found[1]
+        return found[2]
 
-    def add(self, mark: bytes | None, content: Content | None) -> None:
-        """Write an image down."""
+    def add(self, mark: bytes | None, content: Content | None, placed: str | None = None) -> None:
+        """Write an image down, with the digest of the image file that was made for it, if one was made."""
         if mark is None or self._written is None or not self._is_usable:
             return
         try:
-            body = mark + b" " + orjson.dumps(content, default=plain) + b"\n"
-            if len(body) < MOST_LINE - 16:
-                self._written.write(b"%08x " % zlib.crc32(body) + body)
+            body = b"%b %b %b\n" % (mark, (placed or "-").encode(), orjson.dumps(content, default=plain))
+            if len(body) < MOST_LINE - 64:
+                self._written.write(seal(body, self._key) + b" " + body)
                 self._lines += 1
                 self._used += 1
         except (OSError, TypeError):  # a full disk; what another package's format calls its rows
@@ -142,6 +149,9 @@ class Journal:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_own(self._path.parent):
             return
+        with suppress(FileNotFoundError):
+            if not is_alone(self._path):
+                self._path.unlink()  # a link to what is somebody's, or another name of it
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         written = os.fdopen(os.open(self._path, flags, 0o600), "r+b", buffering=BUFFER)
         end = 0 if fresh else self._look_through(written)
@@ -158,27 +168,29 @@ class Journal:
             return 0
         end = file.tell()
         for line in iter(lambda: file.readline(MOST_LINE), b""):
-            found = _parsed(line)
+            found = _parsed(line, self._key)
             if found is None:
                 break
-            mark, content = found
+            mark, placed, content = found
             self._places[mark] = end
             self._lines += 1
+            if placed != "-":
+                self._placed[mark] = placed
             if content is None:
                 self._emptied.add(mark)
             end += len(line)
         return end
 
 
-def _parsed(line: bytes) -> tuple[bytes, Content | None] | None:
-    """(mark, content) of a line; None of one that is no good."""
-    checksum, _, body = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(body) or not body.endswith(b"\n"):
+def _parsed(line: bytes, key: str) -> tuple[bytes, str, Content | None] | None:
+    """(mark, digest of the image file or `-`, content) of a line; None of one that is no good."""
+    sealed, _, body = line.partition(b" ")
+    if not body.endswith(b"\n") or not compare_digest(sealed, seal(body, key)):
         return None
-    mark, _, text = body.partition(b" ")
     try:
+        mark, placed, text = body.split(b" ", 2)
         values = orjson.loads(text)
-        return mark, None if values is None else tuple(_content(values))
+        return mark, placed.decode(), None if values is None else tuple(_content(values))
     except (ValueError, TypeError):
         return None
 

@@ -108,6 +108,16 @@ def _look(path: FilePath) -> int:
     return found.st_size
 
 
+def is_alone(path: FilePath) -> bool:
+    """Whether it is a regular file that has no other name, so that writing to it changes no file but this one.
+
+    Raises:
+        OSError: nothing is there.
+    """
+    found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
 def is_own(path: FilePath) -> bool:
     """Whether a file or folder is this user's, and no other user can have written it."""
     if not hasattr(os, "getuid"):

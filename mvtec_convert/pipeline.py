@@ -30,9 +30,9 @@ from mvtec_convert.workers import at_most, in_order
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
-_Done: TypeAlias = tuple[bytes | None, Content | None, bool]
-"""An image's mark, its content, and whether that is in the journal already. Paths take longer to hand over from process
-to process than all the rest, so the item is not among them."""
+_Done: TypeAlias = tuple[bytes | None, Content | None, str | None, bool]
+"""An image's mark, its content, the digest of the image file if one was made, and whether all that is in the journal
+already. Paths take longer to hand over from process to process than all the rest, so the item is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,21 +215,20 @@ def _encoded(
         try:
             if mark in journal:
                 if not journal.is_emptied(mark):
-                    place(item, again=True)
-                return mark, None, True
+                    place(item, again=True, made=journal.placed(mark))
+                return mark, None, None, True
             image = annotate(item.sample, options.regions)
             if not item.sample.is_good and not image.regions:
-                return mark, None, False
+                return mark, None, None, False
             encoded = target.encode(item, image, plan.labels)
-            place(item)
+            placed = place(item)
         except MaskError as error:
             return _finding(error, item.sample)
-        return mark, content_of_image(encoded), False
+        return mark, content_of_image(encoded), placed, False
 
-    def place(item: Item, *, again: bool = False) -> None:
+    def place(item: Item, *, again: bool = False, made: str | None = None) -> str | None:
         path = target.image_path(item)
-        if path is not None:
-            placing.place(item.sample.files[0], path, again=again)
+        return None if path is None else placing.place(item.sample.files[0], path, again=again, made=made)
 
     bad: dict[str, Finding] = {}
     with closing(in_order(work, plan.items, options.jobs)) as results:
@@ -251,12 +250,12 @@ def _encoded(
 
 def _known(item: Item, done: _Done, journal: Journal, summary: Summary) -> Encoded | None:
     """An image that was done, now or by an earlier run; None where a filter emptied it."""
-    mark, content, is_in_journal = done
+    mark, content, placed, is_in_journal = done
     if is_in_journal:
         content = journal.read(mark)
         summary.reused += 1
     else:
-        journal.add(mark, content)
+        journal.add(mark, content, placed)
     return None if content is None else Encoded(item, *content)
 
 

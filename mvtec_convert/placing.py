@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mvtec_convert.fingerprints import content_of
 from mvtec_convert.images import is_jpeg, save_jpeg
 
 Placement = Literal["link", "copy"]
@@ -27,7 +29,7 @@ class Placing:
     how: Placement
     leftovers: tuple[Path, ...] = ()
 
-    def place(self, source: Path | str, name: str, *, again: bool = False) -> None:
+    def place(self, source: Path | str, name: str, *, again: bool = False, made: str | None = None) -> str | None:
         """Put an image in its place.
 
         Args:
@@ -35,6 +37,10 @@ class Placing:
                 it where `name` asks for that and it is none.
             name: where it goes, relative to the export.
             again: whether an earlier run, which was killed, had placed the very same.
+            made: what was returned then.
+
+        Returns:
+            Digest of the file where it was made of the image; None where it is the image itself.
 
         Raises:
             MaskError: it cannot be decoded.
@@ -43,29 +49,39 @@ class Placing:
         target = f"{self.folder}/{name}"
         if not os.path.isdir(os.path.dirname(target)):  # noqa: PTH112, PTH120 - asking is cheaper than being refused
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-        if again and self._taken_over(source, name):
-            return
-        if name.endswith(".jpg") and not is_jpeg(Path(source)):
+        if again and self._taken_over(source, name, made):
+            return made
+        is_made = name.endswith(".jpg") and not is_jpeg(Path(source))
+        if is_made:
             save_jpeg(Path(source), Path(target))
         # Ultralytics "restores" a JPEG without an end marker in place, through a hard link in the source as well.
         elif self.how == "link" and not _has_no_end_marker(source) and _is_linked(source, target):
-            return
+            return None
         else:
             shutil.copyfile(source, target)
         _finish(source, target)
+        return content_of(target) if is_made else None
 
-    def _taken_over(self, source: Path | str, name: str) -> bool:
+    def _taken_over(self, source: Path | str, name: str, made: str | None) -> bool:
         """Whether a finished copy was left by a killed run, and is now here. A link costs nothing to make again."""
-        wanted = Path(source).stat().st_mtime_ns
         for leftover in self.leftovers:
             try:
-                found = (leftover / name).lstat()
-                if found.st_nlink == 1 and found.st_mtime_ns == wanted:
+                if _is_finished(leftover / name, leftover, source, made):
                     (leftover / name).rename(self.folder / name)
                     return True
             except OSError:
                 continue
         return False
+
+
+def _is_finished(path: Path, leftover: Path, source: Path | str, made: str | None) -> bool:
+    """Whether a file is what this tool wrote there: a power cut, or a stranger, may have left another of its time."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_mtime_ns != Path(source).stat().st_mtime_ns:
+        return False
+    if not path.parent.resolve().is_relative_to(leftover.resolve()):  # by a link, so it is somebody else's
+        return False
+    return content_of(path) == (made or content_of(source))
 
 
 def _finish(source: Path | str, target: str) -> None:

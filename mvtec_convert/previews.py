@@ -17,6 +17,7 @@ from mvtec_convert.contact_sheet import LEAST_WIDTH, MOST_WIDTH, Heading, draw_s
 from mvtec_convert.errors import OutputError, SelectionError
 from mvtec_convert.exports import class_names, format_of, manifest_of
 from mvtec_convert.labelled import LabelledImage
+from mvtec_convert.opening import read_head
 from mvtec_convert.overlay import colours_of
 from mvtec_convert.schemas.export import FidelityRecord
 
@@ -248,8 +249,7 @@ def _check_out(out: Path, folder: Path) -> None:
 
 def _is_sheet(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return MARK.encode() in file.read(256)
+        return MARK.encode() in read_head(path, 256)
     except OSError:
         return False
 

@@ -4,16 +4,19 @@ FOLDER/<digest of the target>.json      the record of the last export that went 
 FOLDER/<digest of the target>.journal   what an export has done so far; see `mvtec_convert.journal`
 
 They hold times, which differ from machine to machine, so they are no part of the export. A record is believed only as
-far as it can be checked: every file that was read and every file that was written must be what it was then.
+far as it can be checked: every file that was read and every file that was written must be what it was then. Its first
+line is a seal that cannot be made without knowing the question, which is written nowhere; see `mvtec_convert.journal`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import orjson
 from mvtec_convert import fingerprints
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.errors import MvtecConvertError
-from mvtec_convert.fingerprints import Fingerprint, content_of, digest, of_dataset, of_folder
+from mvtec_convert.fingerprints import Fingerprint, content_of, digest, of_dataset, of_folder, seal
 from mvtec_convert.opening import is_own, read_file
 from mvtec_convert.rebuild import plain, rebuild
 from mvtec_convert.splits import FILE_NAME as SPLITS_FILE
@@ -34,6 +37,9 @@ MOST_BYTES = 1 << 26
 MOST_FILES = 200
 MOST_KEPT = 1 << 30
 """Files, and bytes, that are kept for all targets together; the oldest go first."""
+
+KEPT = re.compile(r"[0-9a-f]{32}\.(json|journal|\d+)", re.ASCII)
+"""Names of the files that are kept; with a number, one that a killed run had begun to write."""
 
 FILES_ASKED = ("phrases", "split_from")
 """Options whose value is a file, which may change under its name."""
@@ -91,7 +97,7 @@ class Run:
 
     @cached_property
     def _question(self) -> str:
-        """Digest of what is asked, and who is asked."""
+        """Digest of what is asked, and who is asked: each file of this tool by its time, which no stranger knows."""
         options = orjson.dumps(self.asked, default=plain, option=orjson.OPT_SORT_KEYS).decode()
         files = map(_content_asked, (self.asked.get(name) for name in FILES_ASKED))
         return digest([fingerprints.of_tool(), str(self.out), str(self.dataset.root), options, *files])
@@ -103,8 +109,6 @@ class Run:
             return None
         try:
             record = self._load()
-            if record["asked"] != self._question:
-                return None
             written = of_folder(self.out.expanduser(), by_content=self.records.by_content)
             if not self._is_same(record, inputs, written):
                 return None
@@ -127,22 +131,28 @@ class Run:
             return
         with suppress(OSError, TypeError):  # a full or read-only disk; an option, or a name, that JSON cannot hold
             document = {
-                "asked": self._question,
                 "inputs": self.inputs.seen,
                 "outputs": self._written.seen,
                 "content": [self.inputs.content, self._written.content],
                 "summary": summary,
             }
-            data = orjson.dumps(document, default=plain)
+            body = orjson.dumps(document, default=plain)
             make_room(self._folder)
+            if not is_own(self._folder):
+                return
             unfinished = self._path.with_suffix(f".{os.getpid()}")
-            unfinished.write_bytes(data)
+            unfinished.unlink(missing_ok=True)
+            with unfinished.open("xb") as file:
+                file.write(seal(body, self._question) + b"\n" + body)
             unfinished.replace(self._path)
 
     def _load(self) -> dict[str, Any]:
         if not is_own(self._folder):
             raise ValueError("another user may have written it")
-        record = orjson.loads(read_file(self._path, MOST_BYTES))
+        sealed, _, body = read_file(self._path, MOST_BYTES).partition(b"\n")
+        if not compare_digest(sealed, seal(body, self._question)):
+            raise ValueError("of another question, or changed")
+        record = orjson.loads(body)
         if not isinstance(record, dict):
             raise TypeError("not a record")
         return record
@@ -161,7 +171,7 @@ def _content_asked(path: object) -> str | None:
 
 
 def make_room(folder: Path) -> None:
-    """Make the folder, and remove what is oldest in it once it holds too much.
+    """Make the folder, and remove what is oldest in it of this tool's once that is too much.
 
     Raises:
         OSError: it cannot be made.
@@ -173,7 +183,8 @@ def make_room(folder: Path) -> None:
 
 
 def _too_old(paths: Iterable[Path]) -> list[Path]:
-    found = sorted(((path.stat(), path) for path in paths), key=lambda pair: pair[0].st_mtime_ns, reverse=True)
+    ours = (path for path in paths if KEPT.fullmatch(path.name))
+    found = sorted(((path.lstat(), path) for path in ours), key=lambda pair: pair[0].st_mtime_ns, reverse=True)
     size, old = 0, []
     for number, (status, path) in enumerate(found):
         size += status.st_size

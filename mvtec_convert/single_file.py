@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mvtec_convert.errors import OutputError
+from mvtec_convert.opening import read_head
 
 HEAD = 1024  # bytes, among which a file says what it is
 
@@ -52,7 +53,6 @@ def write_file(content: bytes, out: Path) -> None:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
+        return read_head(path, HEAD)
     except OSError:
         return b""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from mvtec_convert.locks import Lock, try_lock
 from mvtec_convert.opening import is_own
 
 LOCK, OUTPUT, JOURNAL, REPLACED, LEFTOVER = "mvtec-convert.lock", "output", "journal", "replaced", "leftover-"
+
+_NUMBERED = re.compile(rf"{LEFTOVER}([1-9][0-9]{{0,8}})")
 
 PAUSE = 0.1  # s, between two looks at a lock that another process holds
 GRACE = 2.0  # s, for which the workers of a run that was killed may hold its lock, until they notice
@@ -170,20 +173,32 @@ def _put_back(room: Path, target: Path) -> None:
     replaced = room / REPLACED
     if not os.path.lexists(replaced):
         return
-    if os.path.lexists(target):
-        shutil.rmtree(replaced)
+    if os.path.lexists(target) or not _is_folder(replaced):
+        _discard(replaced)
     else:
         replaced.rename(target)
 
 
 def _leftovers(room: Path) -> tuple[Path, ...]:
     """What killed runs had written, the latest first; none where another user did."""
-    numbers = sorted(int(path.name.removeprefix(LEFTOVER)) for path in room.glob(f"{LEFTOVER}*"))
+    numbers = sorted(int(match[1]) for path in room.iterdir() if (match := _NUMBERED.fullmatch(path.name)))
     if os.path.lexists(room / OUTPUT):
         numbers.append(max(numbers, default=0) + 1)
         (room / OUTPUT).rename(room / f"{LEFTOVER}{numbers[-1]}")
-    found = tuple(room / f"{LEFTOVER}{number}" for number in reversed(numbers))
-    return found if is_own(room) else ()
+    found = (room / f"{LEFTOVER}{number}" for number in reversed(numbers))
+    return tuple(filter(_is_folder, found)) if is_own(room) else ()
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder itself; what a link leads to is not this tool's."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _discard(path: Path) -> None:
+    if _is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _failure(error: OSError, target: Path, room: Path) -> OutputError:
@@ -212,7 +227,7 @@ def _is_emptied(room: Path) -> bool:
     """Whether all but the lock is removed."""
     try:
         for path in room.iterdir():
-            if path.is_dir() and not path.is_symlink():
+            if _is_folder(path):
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name != LOCK:
                 path.unlink()

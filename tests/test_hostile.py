@@ -6,11 +6,14 @@ What other tests hold already: bombs of every kind of image (`test_images`), arc
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import struct
+import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import numpy as np
 import pytest
 
 import mvtec_convert as mc
+from mvtec_convert.cli import licences
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError, MaskError, MvtecConvertError, OutputError, SelectionError, printable
 from mvtec_convert.formats import medsam
@@ -27,12 +31,16 @@ from mvtec_convert.images import read_header, save_jpeg, save_png
 from mvtec_convert.layouts.own import OwnData
 from mvtec_convert.own_data import pixel_names, read_description
 from mvtec_convert.phrases import load_phrases
+from mvtec_convert.records import Records
 from mvtec_convert.splits import load as load_split
 from tests.broken import Tiny, save, write
 from tests.fuzz import valid
 from tests.fuzz.readers import readers
+from tests.fuzz.reruns import DAMAGES
 from tests.fuzz.worker import run as fuzz
 from tests.layout_contract import MVTEC_LOCO, OWN, VISA
+from tests.publisher import publisher
+from tests.test_pipeline import contents
 
 TRAIN = "annotations/instances_train.json"
 LABELS = "labels/train/plate_cut_000.txt"
@@ -64,6 +72,7 @@ def coco(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 # --- fuzzing ---------------------------------------------------------------------------------------------------------
 
 ROUNDS = 6
+ROUNDS_OF_EXPORTS = 3  # each of which runs four to be compared with before
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +83,10 @@ def small_arrays(monkeypatch):
 
 @pytest.mark.parametrize("name", readers())
 def test_a_few_damaged_files_of_every_kind_end_well(name, tmp_path):
-    *failures, summary = fuzz(name, tmp_path / "work", 0, range(ROUNDS))
+    rounds = ROUNDS_OF_EXPORTS if name in DAMAGES else ROUNDS
+    *failures, summary = fuzz(name, tmp_path / "work", 0, range(rounds))
     assert not failures, failures[0]["failure"]
-    assert sum(summary["counts"].values()) == ROUNDS
+    assert sum(summary["counts"].values()) == rounds
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -491,3 +501,186 @@ def test_what_files_say_cannot_command_the_terminal(command, tiny, tmp_path, cap
     text = said.out + said.err
     assert "\\x1b" in text or command == "stats"
     assert all(line == printable(line) for line in text.splitlines()), ascii(text)
+
+
+# --- what an earlier run left ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def letters(tmp_path) -> Path:
+    """Files of somebody else, under names that this tool clears away where they are its own."""
+    folder = tmp_path / "letters"
+    for name in ("tmp1", "unpacked/draft.txt", "images/train/plate_cut_003.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"years of work")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["leftover-x", "leftover-", "leftover-01", "leftover-\u0663", f"leftover-{10**200}"])
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("..")])
+def test_what_is_called_like_a_leftover_is_none(make, name, plates, tmp_path):
+    (tmp_path / ".out.partial").mkdir(mode=0o700)
+    (tmp_path / ".out.partial" / "mvtec-convert.lock").touch()
+    make(tmp_path / ".out.partial" / name)
+    mc.to_coco(mc.load(plates), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"plates", "out"}
+
+
+@pytest.mark.parametrize("name", ["output", "replaced", "leftover-1", "journal"])
+def test_what_a_link_in_the_hidden_folder_leads_to_is_left_alone(name, plates, letters, tmp_path):
+    (tmp_path / ".out.partial").mkdir(mode=0o700)
+    (tmp_path / ".out.partial" / "mvtec-convert.lock").touch()
+    (tmp_path / ".out.partial" / name).symlink_to(letters)
+    before = contents(letters)
+    mc.to_coco(mc.load(plates), tmp_path / "out")
+    mc.to_coco(mc.load(plates), tmp_path / "fresh")
+    assert contents(letters) == before
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    assert {path.name for path in tmp_path.iterdir()} == {"plates", "letters", "out", "fresh"}
+
+
+def test_an_image_that_a_power_cut_left_without_content_is_made_again(plates, tmp_path):
+    """The time of a file may be on disk before what is in it."""
+    for path in plates.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    records = Records(tmp_path / "records")
+    mc.to_sam(mc.load(plates), tmp_path / "out", layout="sam2", records=records)
+    fresh = contents(tmp_path / "out")
+    room = tmp_path / ".out.partial"
+    room.mkdir(mode=0o700)
+    (room / "mvtec-convert.lock").touch()
+    (tmp_path / "out").rename(room / "output")
+    image = next((room / "output").rglob("*.jpg"))
+    image.write_bytes(bytes(image.stat().st_size))
+    os.utime(image, (10**9, 10**9))
+    assert mc.to_sam(mc.load(plates), tmp_path / "out", layout="sam2", records=records).reused
+    assert contents(tmp_path / "out") == fresh
+
+
+@pytest.mark.parametrize("what", ["splits.json", "image", "phrases"])
+def test_a_pipe_is_not_waited_for_by_what_recognises_files(what, plates, tmp_path):
+    records = Records(tmp_path / "records", by_content=True)
+    out = tmp_path / "out"
+    mc.to_coco(mc.load(plates), out, records=records)
+    pipe = next(out.rglob("*.png")) if what == "image" else tmp_path / "from" / what
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    if what == "image":
+        assert not mc.to_coco(mc.load(plates), out, records=records).is_up_to_date
+        return
+    with pytest.raises(MvtecConvertError):
+        mc.to_coco(mc.load(plates), out, records=records, **{"phrases" if what == "phrases" else "split_from": pipe})
+
+
+def test_files_beside_records_are_not_cleared_away(plates, tmp_path, monkeypatch):
+    monkeypatch.setattr("mvtec_convert.records.MOST_FILES", 2)
+    for path in plates.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    place = tmp_path / "place"
+    place.mkdir(mode=0o700)
+    for number in range(5):
+        (place / f"letter-{number}.txt").write_bytes(b"years of work")
+    for number in range(3):
+        mc.to_coco(mc.load(plates), tmp_path / f"out-{number}", records=Records(place))
+    assert len(list(place.glob("letter-*"))) == 5
+    assert len(list(place.glob("*.json"))) < 3
+
+
+DOWNLOADED = "a.tar"
+
+
+@pytest.fixture
+def offered(monkeypatch) -> Iterator[tuple[str, str, str]]:
+    """An archive at an address, its sha256, and what a part of it is called."""
+    monkeypatch.setattr("mvtec_convert.downloads.transfer.PAUSE", 0.0)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name in ("train", "test"):
+            tar.addfile(tarfile.TarInfo(f"carpet/{name}/good/000.png"))
+    with publisher() as server:
+        server.files[DOWNLOADED] = stream.getvalue()
+        url = server.url(DOWNLOADED)
+        part = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{DOWNLOADED}"
+        yield url, hashlib.sha256(stream.getvalue()).hexdigest(), part
+
+
+def fetch(offered: tuple[str, str, str], out: Path) -> None:
+    url, digest, _ = offered
+    mc.download("mvtec-ad", out, category="carpet", url=url, sha256=digest, accept_licence=True)
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".part.json"])
+@pytest.mark.parametrize("make", [os.symlink, os.link, lambda letter, path: os.mkfifo(path)])
+def test_a_download_writes_into_no_other_file(make, suffix, offered, letters, tmp_path):
+    work = tmp_path / ".data.mvtec-convert-download"
+    work.mkdir()
+    make(letters / "tmp1", work / f"{offered[2]}{suffix}")
+    before = contents(letters)
+    fetch(offered, tmp_path / "data")
+    assert contents(letters) == before
+    assert len(contents(tmp_path / "data")) == 2
+    assert not work.exists()
+
+
+def test_a_download_clears_away_what_is_its_own_alone(offered, letters, tmp_path):
+    work = tmp_path / ".data.mvtec-convert-download"
+    before = contents(letters)
+    work.symlink_to(letters)
+    with pytest.raises(OutputError, match="a link"):
+        fetch(offered, tmp_path / "data")
+    assert contents(letters) == before
+    work.unlink()
+    work.mkdir()
+    (work / "unpacked").symlink_to(letters)
+    (work / "tmp1").mkdir()
+    fetch(offered, tmp_path / "data")
+    assert contents(letters) == before
+    (tmp_path / ".other.mvtec-convert-download").mkdir()
+    (tmp_path / ".other.mvtec-convert-download" / "lock").symlink_to(tmp_path / "new")
+    with pytest.raises(OutputError):
+        fetch(offered, tmp_path / "other")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        '{"validator": 5}',
+        '{"validator": "a\\nb"}',
+        '{"validator": ["v"]}',
+        '{"size": "1"}',
+        '{"size": []}',
+        DEEP,
+        "[]",
+        "\0",
+    ],
+)
+def test_facts_about_a_part_that_make_no_sense_are_no_facts(facts, offered, tmp_path):
+    work = tmp_path / ".data.mvtec-convert-download"
+    work.mkdir()
+    if facts.startswith("{"):
+        facts = json.dumps({"url": offered[0], "validator": '"v1"', "size": 9, **json.loads(facts)})
+    (work / f"{offered[2]}.part").write_bytes(b"begin")
+    (work / f"{offered[2]}.part.json").write_text(facts, encoding="utf-8")
+    fetch(offered, tmp_path / "data")
+    assert len(contents(tmp_path / "data")) == 2
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"mvtec-ad": []}', "\ud800", "9" * 100_000])
+def test_licences_that_make_no_sense_were_not_accepted(text, tmp_path, monkeypatch):
+    path = tmp_path / "licences.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    monkeypatch.setattr("mvtec_convert.cli.licences._file", lambda: path)
+    assert not any(isinstance(url, str) for url in licences._load().values())
+    path.unlink()
+    os.mkfifo(path)
+    assert licences._load() == {}
+
+
+@pytest.mark.parametrize("write_one", [mc.preview, mc.report], ids=["preview", "report"])
+def test_a_pipe_in_the_place_of_a_sheet_or_a_page_is_not_waited_for(write_one, tiny, tmp_path):
+    out = tmp_path / ("a.png" if write_one is mc.preview else "a.html")
+    os.mkfifo(out)
+    with pytest.raises(OutputError, match="already there"):
+        write_one(tiny.copy("coco", tmp_path / "set"), out)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import mvtec_convert as mc
-from mvtec_convert import records
+from mvtec_convert import fingerprints, records
 from mvtec_convert.api import CHANGES_NOTHING, ExportKeywords
 from mvtec_convert.cli.app import run
 from mvtec_convert.placing import Placing
@@ -182,7 +183,7 @@ def test_fresh_does_it_again(source, tmp_path, kept):
     assert export(source, tmp_path / "out", kept)
 
 
-def test_a_record_is_no_more_than_a_hint(source, tmp_path, kept):
+def test_a_record_is_no_more_than_a_hint(source, tmp_path, kept, monkeypatch):
     export(source, tmp_path / "out", kept, balance="oversample")
     (record,) = kept.folder.glob("*.json")
     sound = record.read_bytes()
@@ -190,9 +191,11 @@ def test_a_record_is_no_more_than_a_hint(source, tmp_path, kept):
     for data in odd:
         record.write_bytes(data)
         mc.to_yolo(mc.load(source), tmp_path / "out", records=kept, balance="oversample")
-    document = json.loads(sound)
+    document = json.loads(sound.split(b"\n")[1])
+    monkeypatch.setattr(records, "seal", lambda data, key: b"sealed")  # so that what is told is looked at
     for name in document["summary"]:
-        record.write_text(json.dumps({**document, "summary": {**document["summary"], name: {"odd": []}}}))
+        told = {**document, "summary": {**document["summary"], name: {"odd": []}}}
+        record.write_text("sealed\n" + json.dumps(told))
         assert not export(source, tmp_path / "out", kept, balance="oversample"), name
 
 
@@ -213,15 +216,19 @@ def test_where_nothing_can_be_remembered_everything_else_works(source, tmp_path)
 def test_what_is_remembered_does_not_grow_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "MOST_FILES", 4)
     monkeypatch.setattr(records, "MOST_KEPT", 40)
-    for number in range(6):
-        (tmp_path / str(number)).write_bytes(b"0123456789")
-        os.utime(tmp_path / str(number), (number, number))
+    names = [f"{number:032x}.{suffix}" for number, suffix in enumerate(["json", "journal", "4711"] * 2)]
+    foreign = {"letter.txt", "letter.json", names[0].upper().replace("0", "A")}
+    for number, name in enumerate([*names, *sorted(foreign)]):
+        (tmp_path / name).write_bytes(b"0123456789")
+        os.utime(tmp_path / name, (number % 6, number % 6))
+    (tmp_path / f"{9:032x}.json").symlink_to("nowhere")
+    os.utime(tmp_path / f"{9:032x}.json", (0, 0), follow_symlinks=False)
     records.make_room(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "4", "5"]
-    (tmp_path / "5").write_bytes(b"0" * 35)
-    os.utime(tmp_path / "5", (9, 9))
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], *foreign}
+    (tmp_path / names[5]).write_bytes(b"0" * 35)
+    os.utime(tmp_path / names[5], (9, 9))
     records.make_room(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+    assert {path.name for path in tmp_path.iterdir()} == {names[5], *foreign}
 
 
 def test_the_command_says_that_nothing_was_done_and_prints_the_same(source, tmp_path, monkeypatch, capsys):
@@ -365,26 +372,93 @@ def test_a_copy_that_a_killed_run_had_finished_is_taken_over(tmp_path, name, how
     source, leftover, folder = tmp_path / "source.png", tmp_path / "leftover", tmp_path / "folder"
     draw_image(source)
     settle(tmp_path)
-    Placing(leftover, how).place(source, name)
+    made = Placing(leftover, how).place(source, name)
+    assert (made is None) == (name == "a.png")
     written = (leftover / name).stat()
     assert written.st_mtime_ns == source.stat().st_mtime_ns
-    Placing(folder, how, (leftover,)).place(source, name, again=True)
+    assert Placing(folder, how, (leftover,)).place(source, name, again=True, made=made) == made
     assert (folder / name).stat().st_ino == written.st_ino
     assert not (leftover / name).exists()
 
 
-@pytest.mark.parametrize("what", ["cut off", "of another image", "a link"])
-def test_any_other_leftover_is_left_alone(tmp_path, what):
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("what", ["cut off", "of another image", "of another content", "a link", "by a link"])
+def test_any_other_leftover_is_left_alone(tmp_path, what, name):
     source, leftover, folder = tmp_path / "source.png", tmp_path / "leftover", tmp_path / "folder"
     draw_image(source)
     settle(tmp_path)
-    Placing(leftover, "copy").place(source, "a.png")
+    made = Placing(leftover, "copy").place(source, f"inner/{name}")
+    whole = (leftover / "inner" / name).read_bytes()
+    left = leftover / "inner" / name
+    time = left.stat().st_mtime_ns
     if what == "cut off":  # the time is set last
-        (leftover / "a.png").write_bytes(source.read_bytes()[:100])
+        left.write_bytes(whole[:100])
     elif what == "of another image":
-        os.utime(leftover / "a.png", ns=(0, 10**18))
+        os.utime(left, ns=(0, 10**18))
+    elif what == "of another content":  # as a power cut leaves it
+        left.write_bytes(bytes(len(whole)))
+        os.utime(left, ns=(time, time))
+    elif what == "a link":
+        os.link(left, left.with_name("b.png"))
     else:
-        os.link(leftover / "a.png", leftover / "b.png")
-    Placing(folder, "copy", (leftover,)).place(source, "a.png", again=True)
-    assert (folder / "a.png").read_bytes() == source.read_bytes()
-    assert (leftover / "a.png").exists()
+        (leftover / "inner").rename(tmp_path / "somebody's")
+        (leftover / "inner").symlink_to(tmp_path / "somebody's")
+    Placing(folder, "copy", (leftover,)).place(source, f"inner/{name}", again=True, made=made)
+    assert (folder / "inner" / name).read_bytes() == whole
+    assert left.exists()
+
+
+def journal_of(source: Path, out: Path, kept: Records) -> Path:
+    """That of an export which was stopped after nine images."""
+    stopped("coco", source, out, kept, 9)
+    (journal,) = kept.folder.glob("*.journal")
+    return journal
+
+
+def test_a_line_counts_only_where_it_was_written(source, tmp_path, kept):
+    """Lines of other options, and lines with a checksum that anybody can make, must not get into an export."""
+    mc.to_coco(mc.load(source), tmp_path / "fresh")
+    journal = journal_of(source, tmp_path / "out", kept)
+    first, *own = journal.read_bytes().splitlines(keepends=True)
+    with pytest.raises(StoppedError):
+        mc.to_coco(mc.load(source), tmp_path / "out", records=kept, simplify=0.5, progress=stop_after(9), jobs=1)
+    foreign = journal.read_bytes().splitlines(keepends=True)[1:]
+    assert foreign != own
+    forged = []
+    for line in own:
+        body = line.split(b" ", 1)[1].replace(b"[32", b"[31")
+        forged += [b"%08x " % zlib.crc32(body) + body, fingerprints.seal(body, first.split()[3].decode()) + b" " + body]
+    for lines in (foreign, foreign + own, forged, forged[1:], [forged[1], *own]):
+        journal.write_bytes(first + b"".join(lines))
+        assert mc.to_coco(mc.load(source), tmp_path / "out", records=kept).reused == 0
+        assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+        shutil.rmtree(tmp_path / "out")
+        next(kept.folder.glob("*.json")).unlink()
+
+
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+def test_a_journal_that_is_another_file_too_is_not_written_to(make, source, tmp_path, kept):
+    journal = journal_of(source, tmp_path / "out", kept)
+    letter = tmp_path / "letter.txt"
+    letter.write_text("years of work")
+    journal.unlink()
+    make(letter, journal)
+    mc.to_coco(mc.load(source), tmp_path / "out", records=kept)
+    assert letter.read_text() == "years of work"
+    assert journal.lstat().st_ino != letter.stat().st_ino
+    assert mc.to_coco(mc.load(source), tmp_path / "out", records=Records(kept.folder, fresh=False)).is_up_to_date
+
+
+def test_a_record_that_was_changed_is_not_believed(source, tmp_path, kept):
+    export(source, tmp_path / "out", kept)
+    (record,) = kept.folder.glob("*.json")
+    label = next((tmp_path / "out/labels/train").glob("*cut*.txt"))
+    label.write_bytes(b"0 0.5 0.5 0.1 0.1\n")
+    sealed, body = record.read_bytes().split(b"\n")
+    document = json.loads(body)
+    document["outputs"] = fingerprints.of_folder(tmp_path / "out", by_content=False).seen
+    body = json.dumps(document).encode()
+    for key in (sealed, fingerprints.seal(body, ""), fingerprints.seal(body, sealed.decode())):
+        record.write_bytes(key + b"\n" + body)
+        assert not export(source, tmp_path / "out", kept)
+        label.write_bytes(b"0 0.5 0.5 0.1 0.1\n")

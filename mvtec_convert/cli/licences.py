@@ -6,9 +6,15 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import orjson
+
 from mvtec_convert.cli import console
 from mvtec_convert.downloads.sources import Source
 from mvtec_convert.errors import DownloadError
+from mvtec_convert.opening import read_text
+
+MOST_BYTES = 1 << 20
+"""Of the file that remembers what was accepted."""
 
 
 def ask_once(source: Source, accept: bool) -> None:
@@ -38,7 +44,7 @@ def _file() -> Path:
 def _load() -> dict[str, str]:
     """URL of the licence that was accepted, by dataset. A file that cannot be read means that none was."""
     with suppress(OSError, ValueError):
-        accepted = json.loads(_file().read_text(encoding="utf-8"))
+        accepted = orjson.loads(read_text(_file(), MOST_BYTES))
         if isinstance(accepted, dict):
             return accepted
     return {}

@@ -104,12 +104,14 @@ def workshop(folder: Path) -> Iterator[Path]:
     """The hidden folder to work in, on the disk where `folder` is or will be. Archives stay there on errors.
 
     Raises:
-        OutputError: another run is at work there.
+        OutputError: another run is at work there, or it leads elsewhere.
     """
     work = folder / WORKSHOP if folder.exists() else folder.with_name(f".{folder.name}{WORKSHOP}")
     new_parents = [parent for parent in work.parents if not parent.exists()]
+    if work.is_symlink():  # what is cleared away there would be somebody else's
+        raise OutputError("a link, where downloads are worked on", path=work, hint="remove it")
     work.mkdir(parents=True, exist_ok=True)
-    lock = os.open(work / LOCK, os.O_RDWR | os.O_CREAT)
+    lock = os.open(work / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
     if not _got(lock):
         os.close(lock)
         raise OutputError("another download into this folder is under way", path=folder, hint="wait for its end")
@@ -140,6 +142,11 @@ def _got(lock: int) -> bool:
 
 def _clear(work: Path) -> None:
     """Remove what no later run can use: all but archives and their parts."""
-    shutil.rmtree(work / UNPACKED, ignore_errors=True)
+    unpacked = work / UNPACKED
+    if unpacked.is_dir() and not unpacked.is_symlink():
+        shutil.rmtree(unpacked, ignore_errors=True)
+    else:
+        unpacked.unlink(missing_ok=True)
     for path in work.glob("tmp*"):  # pooch's, hard links to archives that it was checking
-        path.unlink()
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()

@@ -17,9 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 import mvtec_convert
 from mvtec_convert.downloads.sources import Archive
 from mvtec_convert.errors import DownloadError, size_in_words
+from mvtec_convert.opening import is_alone, read_text
 
 if TYPE_CHECKING:
     import requests
@@ -36,6 +39,9 @@ TIMEOUT = (20, 60)  # s: to connect, and between two reads
 ATTEMPTS = 5
 """In a row that bring no byte further; then it is given up. What is here by then stays for the next time."""
 PAUSE = 1.0  # s before the second attempt, doubled each time
+
+MOST_FACTS = 1 << 16
+"""Bytes of the facts about a part."""
 
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses after which the same request may succeed
 
@@ -62,6 +68,10 @@ def fetch(archive: Archive, store: Path, *, otherwise: str, room: Room, progress
     pooch.get_logger().setLevel(logging.WARNING)
     name = f"{hashlib.sha256(archive.url.encode()).hexdigest()[:12]}-{archive.file_name[-100:]}"
     partial = _Partial(archive, store / f"{name}.part", otherwise, room, progress)
+    for own in (store / name, *partial.paths):
+        with suppress(FileNotFoundError):
+            if not is_alone(own):  # a link to what is somebody's, another name of it, or a pipe
+                own.unlink()
     try:
         path = pooch.retrieve(archive.url, archive.sha256, fname=name, path=store, downloader=partial)
     except ValueError as error:  # the hash
@@ -125,6 +135,11 @@ class _Partial:
                     self.discard()
                 raise
         self._hand_over(Path(output_file))
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The part, and the facts about it."""
+        return self._path, self._facts_path
 
     def discard(self) -> None:
         """Forget what was fetched."""
@@ -248,8 +263,13 @@ class _Partial:
     def _load_facts(self) -> _Facts | None:
         """The facts, if the rest of the file can be told to fit: by the server's mark, or in the end by the hash."""
         with suppress(OSError, ValueError, TypeError):
-            facts = _Facts(**json.loads(self._facts_path.read_text(encoding="utf-8")))
-            if facts.url == self._archive.url and (facts.validator or self._archive.sha256):
+            facts = _Facts(**orjson.loads(read_text(self._facts_path, MOST_FACTS)))
+            if (
+                facts.url == self._archive.url
+                and _can_be_header(facts.validator)
+                and isinstance(facts.size, int | None)
+                and (facts.validator or self._archive.sha256)
+            ):
                 return facts
         return None
 
@@ -262,6 +282,10 @@ class _Partial:
 
     def _failed(self, reason: str, hint: str | None = None) -> DownloadError:
         return DownloadError(reason, path=self._archive.url, hint=hint or self._otherwise)
+
+
+def _can_be_header(mark: object) -> bool:
+    return mark is None or (isinstance(mark, str) and mark.isascii() and mark.isprintable())
 
 
 def _validator(response: Response) -> str | None:

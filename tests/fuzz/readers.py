@@ -11,7 +11,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+import pytest
+
 import mvtec_convert as mc
+from mvtec_convert.cli import licences
 from mvtec_convert.downloads.archives import unpack, unpacked_size
 from mvtec_convert.errors import MaskError, MvtecConvertError, printable
 from mvtec_convert.exports import class_names, format_of, read_export
@@ -22,7 +25,9 @@ from mvtec_convert.own_data import pixel_names, read_description
 from mvtec_convert.phrases import load_phrases
 from mvtec_convert.splits import load as load_split
 from tests.fuzz import valid
+from tests.fuzz.fetching import Fetching
 from tests.fuzz.mutations import ODD_TEXTS, OUTSIDE, damaged
+from tests.fuzz.reruns import DAMAGES, Rerun
 from tests.layout_contract import CASES, IDS
 from tests.test_labelled import EXPORTS
 
@@ -83,16 +88,18 @@ class Tree:
         read: Callable[[Path, Path, Random], Outcome],
         *,
         of_content: float,
+        inner: str = "set",
     ) -> None:
         """Make one.
 
         Args:
             folder: to work in.
+            inner: where in it the files are.
             write: writes the valid files into a folder that is not there yet.
             read: reads the folder; the other path is one that results may be written to.
             of_content: share of the inputs in which a file's content is damaged, and nothing else.
         """
-        self._root, self._out = folder / "set", folder / "out"
+        self._root, self._out = folder / inner, folder / "out"
         self._write, self._read, self._of_content = write, read, of_content
         self._touched: Path | None = None
 
@@ -147,7 +154,7 @@ class Tree:
             os.mkfifo(path)
             return told + "a pipe"
         if kind == 6:
-            if path.is_file() and not os.path.lexists(new):
+            if path.is_file() and not os.path.lexists(new) and path.stat().st_size < 1 << 20:  # no copies of holes
                 shutil.copyfile(path, new)
             return told + f"also called {new.name!r}"
         if kind == 7 and path.is_file():
@@ -173,6 +180,31 @@ class Tree:
         for name, content in self._files.items():
             (self._root / name).parent.mkdir(parents=True, exist_ok=True)
             (self._root / name).write_bytes(content)
+
+
+class Trees:
+    """A reader of folders of several kinds, each of which is written when it is first drawn."""
+
+    def __init__(self, trees: Mapping[str, Tree]) -> None:
+        self._trees = trees
+        self._written: set[str] = set()
+        self._name = ""
+
+    def prepare(self) -> None:
+        """Nothing yet."""
+
+    def damage(self, random: Random) -> str:
+        self._name = random.choice(list(self._trees))
+        if self._name not in self._written:
+            self._trees[self._name].prepare()
+            self._written.add(self._name)
+        return f"{self._name}: {self._trees[self._name].damage(random)}"
+
+    def read(self, random: Random) -> Outcome:
+        return self._trees[self._name].read(random)
+
+    def restore(self) -> None:
+        self._trees[self._name].restore()
 
 
 def odd_name(random: Random, path: Path) -> str:
@@ -265,6 +297,49 @@ def read_dataset(root: Path, out: Path, random: Random) -> Outcome:
     return outcome if format else "refused"
 
 
+def read_masks(root: Path, out: Path, random: Random) -> Outcome:
+    """A tree of masks: one that is read without a word against it, and that leads nowhere else."""
+    mc.to_masks(
+        root,
+        out,
+        category=random.choice((None, None, "lid", "..", "a/b", "", "con")),
+        train=random.choice((None, None, 0.0, 0.5, 1.0)),
+        boxes=random.random() < 0.7,
+        images=random.choice(("link", "copy")),
+        as_png=random.random() < 0.2,
+        jobs=1,
+    )
+    assert not mc.load(out, layout="mvtec_ad").errors
+    assert all(path.resolve().is_relative_to(out.resolve()) for path in out.rglob("*"))
+    return "read"
+
+
+def read_in_use(path: Path, option: str) -> None:
+    """A saved split, or phrases, as an export takes them; it must be one that nothing is said against."""
+    place = path.parent.parent
+    source, out = place / "plates", place / "out"
+    if not source.exists():
+        valid.plates(source)
+    try:
+        export = mc.to_coco if option == "split_from" else partial(mc.to_sam, layout="sam3")
+        export(mc.load(source), out, jobs=1, **{option: path})
+        as_json(mc.validate(out).document())
+        assert not mc.validate(out).errors
+    finally:
+        remove(out)
+
+
+def read_licences(path: Path) -> None:
+    """What was accepted; a file that is none means that nothing was."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(licences, "_file", lambda: path)
+        accepted = licences._load()
+        assert isinstance(accepted, dict)
+        patch.setattr(licences, "_file", lambda: path.with_name("saved"))
+        licences._save({**accepted, "btad": "x"})
+        assert licences._load()["btad"] == "x"
+
+
 def read_all(root: Path) -> None:
     """Every image with its labels, outlines and pixels."""
     for image in read_export(root):
@@ -336,6 +411,7 @@ TABLES = {
     "colors.json": b'{"#ff0000": "scratch", "0,255,0": "dent", "blue": [0, 0, 255]}',
     "colors.toml": b'"#ff0000" = "scratch"\ndent = "0 255 0"\nblue = [0, 0, 255]\n',
 }
+LICENCES = {"licences.json": b'{"mvtec-ad": "https://example.org/licence", "visa": "https://example.org/other"}\n'}
 DESCRIPTIONS = {
     "mvtec-convert.toml": b'images = ["parts/{defect}/*.jpg", "b/**/*.png"]\nmasks = "masks/{defect}/{stem}*.png"\n'
     b'category = "bracket"\ngood_when_no_mask = true\n\n[values]\n1 = "scratch"\n2 = "dent"\n'
@@ -354,19 +430,32 @@ def readers() -> dict[str, Callable[[Path], Reader]]:
         "values and colours": partial(OneFile, seeds=lambda: TABLES, read=read_values),
         "own-data description": partial(OneFile, seeds=lambda: DESCRIPTIONS, read=read_description),
     }
+    found["split in use"] = lambda folder: OneFile(
+        folder, lambda: _options(folder / "set"), partial(read_in_use, option="split_from")
+    )
+    found["phrases in use"] = partial(OneFile, seeds=lambda: PHRASES, read=partial(read_in_use, option="phrases"))
+    found["licences"] = partial(OneFile, seeds=lambda: LICENCES, read=read_licences)
+    found["left by a download"] = Fetching
+    for name, damage in DAMAGES.items():
+        found[name] = partial(Rerun, damage=damage)
     for name, (_, tree) in zip(IDS, CASES, strict=True):
         found[f"source {name}"] = partial(Tree, write=tree.write, read=read_source, of_content=0.5)
     found["source plates"] = partial(Tree, write=valid.plates, read=read_source, of_content=0.4)
     found["source values"] = partial(Tree, write=valid.valued_plates, read=read_source, of_content=0.8)
     for name in EXPORTS:
-
-        def write(root: Path, name: str = name) -> None:
-            source = valid.plates(root.parent / "plates")
-            valid.export(name, source, root)
-            shutil.rmtree(source)
-
-        found[f"export {name}"] = partial(Tree, write=write, read=read_dataset, of_content=0.8)
+        found[f"export {name}"] = partial(Tree, write=partial(_exported, name), read=read_dataset, of_content=0.8)
+    found["masks"] = lambda folder: Trees({
+        name: Tree(folder, partial(_exported, name), read_masks, of_content=0.8, inner=f"set/{name}")
+        for name in EXPORTS
+        if name != "classify"
+    })  # fmt: skip
     return found
+
+
+def _exported(name: str, root: Path) -> None:
+    source = valid.plates(root.parent / "plates")
+    valid.export(name, source, root)
+    shutil.rmtree(source)
 
 
 def surroundings(folder: Path) -> Iterator[Path]:

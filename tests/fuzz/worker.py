@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from typing import Any
 from mvtec_convert.errors import MvtecConvertError
 from tests.fuzz.readers import readers, surroundings
 
-HANGS = 60
+HANGS = 180
 """Seconds after which an input is said to hang; the process ends."""
 
 REARMED = 5.0
@@ -35,6 +36,9 @@ SLOW = 5.0
 
 MEMORY = 3 << 30
 """Bytes of address space that reading may take above what it takes to start."""
+
+WRITTEN = 1 << 28
+"""Bytes that any file may have which is written because of a small one: holes must not be filled."""
 
 PEAK = 1 << 30
 """Bytes of memory that reading a small file may take; an image of 2**27 px fits in, as RGB."""
@@ -102,12 +106,14 @@ def run(name: str, folder: Path, seed: int, numbers: range, status: int | None =
         status: file descriptor to write to: the number of the input at work, and how those before it ended.
     """
     watch, ended = Watch(folder), Ended()
+    filled: list[int] = []
     for _ in surroundings(folder):
         pass
     reader = readers()[name](folder)
     reader.prepare()
     if status is not None:
         _limit_memory()
+        signal.signal(signal.SIGXFSZ, lambda number, _: filled.append(number))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     armed = float("-inf")
     for number in numbers:
@@ -121,6 +127,7 @@ def run(name: str, folder: Path, seed: int, numbers: range, status: int | None =
         began = time.process_time()
         failure = None
         watch.is_on = True
+        _limit_files(WRITTEN if status is not None else resource.RLIM_INFINITY)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 outcome = reader.read(random)
@@ -132,7 +139,11 @@ def run(name: str, folder: Path, seed: int, numbers: range, status: int | None =
             if isinstance(error, KeyboardInterrupt):
                 raise
             outcome, failure = "failed", "".join(traceback.format_exception(error)[-14:])
+        _limit_files(resource.RLIM_INFINITY)
         watch.is_on = False
+        if filled:
+            failure = failure or f"wrote a file of more than {WRITTEN >> 20} MiB"
+            filled.clear()
         took = time.process_time() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if opened := watch.take():
@@ -149,6 +160,10 @@ def run(name: str, folder: Path, seed: int, numbers: range, status: int | None =
         reader.restore()
     faulthandler.cancel_dump_traceback_later()
     yield {"reader": name, "counts": ended.counts, "slowest": ended.slowest, "peak": ended.peak}
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def _limit_memory() -> None:
