@@ -22,6 +22,9 @@ from mvtec_convert.images import BinaryMask
 from mvtec_convert.regions import Region
 
 Point: TypeAlias = tuple[int, int]
+Places: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Rows and columns of pixels."""
+
 Box: TypeAlias = tuple[float, float, float, float]
 
 SIDES = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
@@ -121,12 +124,13 @@ def _deepest(free: BinaryMask) -> int:
     return int(_squared_distance(free).argmax())
 
 
-def _places(flat: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int32]:
-    """(rows, columns) of indices into a mask laid flat, shape (2, pixels)."""
-    return np.stack(np.divmod(flat.astype(np.int32), width))
+def _places(flat: npt.NDArray[np.int64], width: int) -> Places:
+    """Of indices into a mask laid flat."""
+    rows, columns = np.divmod(flat.astype(np.int32), width)
+    return rows, columns
 
 
-def _squares(places: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _squares(places: Places, others: Places) -> npt.NDArray[np.int32]:
     """Squared distance of each place to each other one, px squared, shape (places, others)."""
     rows: npt.NDArray[np.int32] = np.subtract.outer(places[0], others[0])
     columns: npt.NDArray[np.int32] = np.subtract.outer(places[1], others[1])

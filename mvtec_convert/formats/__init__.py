@@ -260,11 +260,19 @@ def _as_declared(name: str, value: object, declared: Any) -> object:
 
 def formats() -> dict[str, type[Format]]:
     """Every format by name: the modules of this folder, then those of installed packages that can be used."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    found: dict[str, type[Format]] = {name: importlib.import_module(f"{__name__}.{name}").FORMAT for name in names}
+    found = {name: _own(name) for name in _own_names()}
     for name, plugin in format_plugins().items():
         if plugin.problem is None:
             found.setdefault(name, plugin.value)
+    return found
+
+
+def _own_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _own(name: str) -> type[Format]:
+    found: type[Format] = importlib.import_module(f"{__name__}.{name}").FORMAT
     return found
 
 
@@ -292,6 +300,8 @@ def format_named(name: str) -> type[Format]:
         SelectionError: there is none of that name.
         PluginError: an installed package has it, but it cannot be used.
     """
+    if name in _own_names():
+        return _own(name)  # without the modules of all others
     known = formats()
     if name in known:
         return known[name]
