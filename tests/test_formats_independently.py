@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 import pytest
 import yaml
+from hypothesis import given
 from pycocotools.cocoeval import COCOeval
 
 import mvtec_convert as mc
-from tests import exports
+from tests import exports, strategies
 
 REAL = os.environ.get("MVTEC_ROOT")
 REAL_CATEGORIES = {"toothbrush": (30, 66), "grid": (11, 21), "hazelnut_toy": (17, 54)}
@@ -43,10 +44,13 @@ def dataset(source) -> mc.Dataset:
 
 @pytest.fixture(scope="module")
 def truth(source) -> dict:
-    return {
-        name: (defect, exports.regions_of(mask)) for name, (defect, mask) in exports.true_masks(source.parent).items()
-        if name.startswith(f"{source.name}_")
-    }  # fmt: skip
+    masks = exports.true_masks(source.parent, source.name)
+    return {name: (defect, exports.regions_of(mask)) for name, (defect, mask) in masks.items()}
+
+
+@given(strategies.masks())
+def test_the_judge_finds_the_regions_that_a_flood_fill_finds(mask):
+    assert exports.same_regions(exports.regions_of(mask), strategies.pieces(mask))
 
 
 def test_real_data_holds_what_is_known_of_it(source, truth):
