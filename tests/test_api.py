@@ -51,6 +51,7 @@ def examples_of(thing: object) -> doctest.DocTest | None:
     return test if test.examples else None
 
 
+@pytest.mark.usefixtures("_drawn_before")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_has_an_example_that_runs(name: str, workplace: Path) -> None:
     test = examples_of(getattr(mc, name))
@@ -77,6 +78,7 @@ def page_examples() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.usefixtures("_drawn_before")
 def test_the_page_about_the_api_runs(workplace: Path) -> None:
     test = doctest.DocTestParser().get_doctest(page_examples(), {}, "api.md", str(PAGE), 0)
     assert len(test.examples) >= 25

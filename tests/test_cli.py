@@ -80,6 +80,7 @@ def test_without_a_dataset_the_error_names_the_ways_on(capsys):
     assert "/data/mvtec_anomaly_detection" in error
 
 
+@pytest.mark.usefixtures("_drawn_before")
 def test_the_sample_is_drawn_once_into_the_cache_and_used_by_any_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
     assert run(["stats", "--sample", "-c", "carpet"]) == 0
@@ -90,6 +91,7 @@ def test_the_sample_is_drawn_once_into_the_cache_and_used_by_any_command(monkeyp
     assert "hazelnut-coco" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("_drawn_before")
 def test_the_sample_can_be_written_anywhere_but_over_something(capsys):
     assert run(["sample", "here"]) == 0
     assert Path("here/carpet/ground_truth/hole/000_mask.png").is_file()
@@ -137,6 +139,7 @@ def test_markdown_is_a_table_and_nothing_else_surprises_a_report(sample_root, ca
     assert len({line.count("|") for line in lines[:6]}) == 1
 
 
+@pytest.mark.usefixtures("_drawn_before")
 def test_stats_go_on_past_a_bad_file_and_say_so(sample_root, tmp_path, capsys):
     assert run(["sample", "copy"]) == 0
     capsys.readouterr()

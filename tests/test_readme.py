@@ -46,6 +46,7 @@ def test_the_readme_opens_with_a_sentence_a_picture_and_two_commands():
     ]
 
 
+@pytest.mark.usefixtures("_drawn_before")
 def test_every_command_of_the_readme_runs(workplace, capsys):
     seen = {}
     for command in commands():

@@ -15,11 +15,9 @@ from mvtec_convert.errors import OutputError
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, drawn once for all tests."""
-    out = tmp_path_factory.mktemp("sample") / "new folder"
-    sample.write_sample(out)
-    return out
+def tree(sample_root: Path) -> Path:
+    """The sample, as it was drawn for all tests."""
+    return sample_root
 
 
 def files(tree: Path) -> dict[str, bytes]:
