@@ -138,6 +138,7 @@ def test_weights_for_all_others(carpet, tmp_path):
     assert thread.weight == pytest.approx(6**0.5, abs=1e-6)  # hole has 6 images, thread 1
 
 
+@pytest.mark.usefixtures("_small_medsam")
 @pytest.mark.parametrize("layout", ["sa1b", "sam2", "sam3", "saco", "medsam"])
 def test_every_layout_of_sam_has_weights(carpet, tmp_path, layout):
     mc.to_sam(carpet, tmp_path / "set", layout=layout, balance="repeat-factor")

@@ -62,6 +62,7 @@ def read_back(out: Path) -> Boxes:
 
 
 @every_layout
+@pytest.mark.usefixtures("_small_medsam")
 @pytest.mark.parametrize("name", FORMATS)
 def test_regions_come_back_with_the_class_of_their_pixels(name: str, tree: Drawn, tmp_path: Path) -> None:
     out = tmp_path / "out"

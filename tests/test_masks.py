@@ -59,6 +59,7 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+@pytest.mark.usefixtures("_small_medsam")
 @pytest.mark.parametrize("name", [*EXPORTS, *WITHOUT_GOOD])
 def test_what_is_exported_comes_back_pixel_for_pixel_under_its_own_names(sample_root, tmp_path, name):
     """The sample is whole to YOLO's rasteriser too; see `test_real_masks_come_back` for what is lost of others."""
@@ -76,21 +77,26 @@ def test_what_is_exported_comes_back_pixel_for_pixel_under_its_own_names(sample_
             assert np.array_equal(back, 255 * (pixels(sample_root / path) > 0)), path
         elif name not in WITHOUT_GOOD and not filecmp.cmp(tmp_path / "back" / path, sample_root / path):
             assert np.array_equal(pixels(tmp_path / "back" / path), pixels(sample_root / path)), path
-    assert found.masks == found.exact == len(true_masks(sample_root))
+    assert found.masks == found.exact == sum("/ground_truth/" in path for path in wanted)
     assert (found.united, found.covered, found.renamed) == (0, 0, {})
+
+
+@pytest.fixture(scope="module")
+def real_masks() -> dict[str, tuple[str, np.ndarray]]:
+    return true_masks(Path(str(REAL)))
 
 
 @pytest.mark.skipif(not REAL, reason="MVTEC_ROOT is not set")
 @pytest.mark.parametrize("name", ["coco", "coco-rle", "coco-numbers", "sa1b", "yolo"])
-def test_real_masks_come_back(tmp_path, name):
+def test_real_masks_come_back(real_masks, tmp_path, name):
     """Each of 58 masks pixel for pixel; through YOLO's polygons too, though not for every region anyone may draw."""
-    root = Path(str(REAL))
-    EXPORTS[name](mc.load(root).filter(category=["grid", "hazelnut_toy", "toothbrush"]), tmp_path / "export")
+    dataset = mc.load(Path(str(REAL))).filter(category=["grid", "hazelnut_toy", "toothbrush"])
+    EXPORTS[name](dataset, tmp_path / "export")
     mc.to_masks(tmp_path / "export", tmp_path / "back", as_png=False)
-    back, wanted = true_masks(tmp_path / "back"), true_masks(root)
-    assert back.keys() == wanted.keys()
-    assert len(wanted) == 58
-    for mask_name, (defect, mask) in wanted.items():
+    back = true_masks(tmp_path / "back")
+    assert back.keys() == real_masks.keys()
+    assert len(real_masks) == 58
+    for mask_name, (defect, mask) in real_masks.items():
         assert back[mask_name][0] == defect
         assert np.array_equal(back[mask_name][1], mask), mask_name
 

@@ -19,6 +19,8 @@ from mvtec_convert.formats import formats, takes_background
 from mvtec_convert.schemas import json_schema
 from tests.test_pipeline import EXPORTS, contents
 
+pytestmark = pytest.mark.usefixtures("_small_medsam")
+
 CUT, GOOD = "carpet/ground_truth/cut", "carpet/test/good"
 
 

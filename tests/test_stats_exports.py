@@ -20,6 +20,8 @@ from mvtec_convert.schemas import json_schema
 from mvtec_convert.statistics import ExportStatistics, export_stats
 from tests.trees import complete
 
+pytestmark = pytest.mark.usefixtures("_small_medsam")
+
 WRITERS = {
     "yolo": lambda dataset, out: mc.to_yolo(dataset, out),
     "yolo-segment": lambda dataset, out: mc.to_yolo(dataset, out, task="segment"),
