@@ -5,17 +5,20 @@ One that cannot be loaded is known by its package and by what is wrong with it. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from mvtec_convert.errors import PluginError
+from mvtec_convert.errors import PluginError, SelectionError
 
 FORMATS, LAYOUTS = "mvtec_convert.formats", "mvtec_convert.layouts"
 """The groups of entry points."""
+
+Offered = TypeVar("Offered")
+"""A format or a layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,26 @@ def plugins(group: str, needed: tuple[str, ...]) -> dict[str, Plugin]:
         if point.name not in found:
             found[point.name] = _loaded(point, needed)
     return found
+
+
+def named(what: str, name: str, known: Mapping[str, Offered], offered: Mapping[str, Plugin]) -> Offered:
+    """One of the formats, or of the layouts.
+
+    Args:
+        what: "format" or "layout".
+        name: of the one that is asked for.
+        known: all that can be used.
+        offered: those of installed packages; the ones that cannot be used among them.
+
+    Raises:
+        SelectionError: there is none of that name.
+        PluginError: an installed package has it, but it cannot be used.
+    """
+    if name in known:
+        return known[name]
+    if name in offered:
+        raise offered[name].error(what)
+    raise SelectionError(f"no {what} {name!r}; there are: {', '.join(sorted(known))}")
 
 
 def _loaded(point: EntryPoint, needed: tuple[str, ...]) -> Plugin:

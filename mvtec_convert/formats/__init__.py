@@ -21,7 +21,7 @@ from mvtec_convert.findings import Finding
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.plugins import FORMATS, Plugin, plugins
+from mvtec_convert.plugins import FORMATS, Plugin, named, plugins
 from mvtec_convert.regions import AnnotatedImage
 
 
@@ -294,17 +294,7 @@ def recognised(folder: Path) -> type[Format] | None:
 
 
 def format_named(name: str) -> type[Format]:
-    """One format.
-
-    Raises:
-        SelectionError: there is none of that name.
-        PluginError: an installed package has it, but it cannot be used.
-    """
+    """One format; raises as `plugins.named` does."""
     if name in _own_names():
         return _own(name)  # without the modules of all others
-    known = formats()
-    if name in known:
-        return known[name]
-    if name in (broken := format_plugins()):
-        raise broken[name].error("format")
-    raise SelectionError(f"no format {name!r}; there are: {', '.join(known)}")
+    return named("format", name, formats(), format_plugins())

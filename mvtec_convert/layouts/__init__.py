@@ -17,7 +17,7 @@ from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, SelectionError, exhausted
 from mvtec_convert.findings import Finding
 from mvtec_convert.layouts import own
-from mvtec_convert.plugins import LAYOUTS, Plugin, described, plugins
+from mvtec_convert.plugins import LAYOUTS, Plugin, described, named, plugins
 from mvtec_convert.source_tree import folders, is_tree
 
 GENERAL = "mvtec_ad"
@@ -86,18 +86,8 @@ def recognised(root: Path) -> str | None:
 
 
 def layout_named(name: str) -> Layout:
-    """One layout.
-
-    Raises:
-        SelectionError: there is none of that name.
-        PluginError: an installed package has it, but it cannot be used.
-    """
-    known = layouts()
-    if name in known:
-        return known[name]
-    if name in (broken := layout_plugins()):
-        raise broken[name].error("layout")
-    raise SelectionError(f"no layout {name!r}; there are: {', '.join(sorted(known))}")
+    """One layout; raises as `plugins.named` does."""
+    return named("layout", name, layouts(), layout_plugins())
 
 
 def load(root: str | Path, *, layout: str | None = None) -> Dataset:
