@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mvtec_convert.cli.options import ExportFlags, RatiosCommand, with_flags
+from mvtec_convert.cli.options import ExportFlags, RatiosCommand, Simplify, with_flags
 
 
 def register(app: typer.Typer) -> None:
@@ -24,19 +24,13 @@ def coco(
             "the same as numbers."
         ),
     ] = "polygon",
-    simplify: Annotated[
-        float | None,
-        typer.Option(
-            metavar="IOU", min=0.5, max=1, show_default=False,
-            help="Polygons of as few points as keep at least this IoU with the mask. Without it they are exact.",
-        ),
-    ] = None,
+    simplify: Simplify = None,
     first_id: Annotated[int, typer.Option(min=0, max=1, help="Id of the first category: 1, as COCO has it, or 0.")] = 1,
     layout: Annotated[
         Literal["coco", "roboflow"],
         typer.Option(help="roboflow: train/_annotations.coco.json beside the images, classes named by their phrase."),
     ] = "coco",
-) -> None:  # fmt: skip
+) -> None:
     """Write a COCO instance dataset.
 
     Example: `mvtec-convert coco --category carpet --simplify 0.98`

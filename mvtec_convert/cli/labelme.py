@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mvtec_convert.cli.options import ExportFlags, RatiosCommand, with_flags
+from mvtec_convert.cli.options import ExportFlags, RatiosCommand, Simplify, with_flags
 
 
 def register(app: typer.Typer) -> None:
@@ -24,17 +24,12 @@ def labelme(
             "there or drawn anew."
         ),
     ] = "polygon",
-    simplify: Annotated[
-        float | None,
-        typer.Option(
-            metavar="IOU", min=0.5, max=1, show_default=False,
-            help="Polygons of few points, easier to correct, that keep at least this IoU with the mask.",
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+    simplify: Simplify = None,
+) -> None:
     """Write a dataset for labelme, to look at labels and to correct them.
 
-    One JSON file beside each image. `mvtec-convert masks` brings what was corrected back as masks.
+    One JSON file beside each image. Polygons of few points (`--simplify`) are easier to correct; `mvtec-convert masks`
+    brings what was corrected back as masks.
 
     Example: `mvtec-convert labelme --category carpet --simplify 0.98`
     """

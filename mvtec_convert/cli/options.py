@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
@@ -32,6 +32,22 @@ USUAL_PARENTS = (".", "data", "datasets", "..")
 DATASET, LABELS, SPLIT, OUTPUT = "Which data", "Regions and classes", "Split and background", "Output"
 OWN = "Own data, in any folders"
 PLACES = ("link", "copy")
+
+Simplify: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="IOU", min=0.5, max=1, show_default=False,
+        help="Polygons of as few points as keep at least this IoU with the mask. Without it they are exact.",
+    ),
+]  # fmt: skip
+
+ExportFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default=False, rich_help_panel=DATASET,
+        help="ROOT is an exported dataset in this format. Without it: recognised.",
+    ),
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

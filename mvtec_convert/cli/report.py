@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvtec_convert.cli.options import OUTPUT, RegionFlags, with_flags
+from mvtec_convert.cli.options import OUTPUT, ExportFormat, RegionFlags, with_flags
 
 if TYPE_CHECKING:
     from mvtec_convert.dataset import Dataset
@@ -39,13 +39,7 @@ def report(
             help="Show at most so many: some of every category, type and split, defective ones first.",
         ),
     ] = 400,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", show_default=False,
-            help="ROOT is an exported dataset in this format. Without it: recognised.",
-        ),
-    ] = None,
+    format: ExportFormat = None,
 ) -> None:  # fmt: skip
     """Show a dataset on one page: a source, or an export (YOLO, COCO, SAM, ...), whoever wrote it.
 

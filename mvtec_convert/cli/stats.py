@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvtec_convert.cli.options import RegionFlags, with_flags
+from mvtec_convert.cli.options import ExportFormat, RegionFlags, with_flags
 from mvtec_convert.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -72,13 +72,7 @@ def stats(
             help="Of the effective number of samples, in [0, 1); N is the sum of the counts.",
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", show_default=False, rich_help_panel=REPORT,
-            help="ROOT is an exported dataset in this format. Without it: recognised.",
-        ),
-    ] = None,
+    format: ExportFormat = None,
 ) -> None:  # fmt: skip
     """Report what a dataset holds: a source, or an export (YOLO, COCO, SAM, ...), whoever wrote it.
 
