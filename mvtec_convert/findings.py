@@ -37,3 +37,21 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.code} {printable(self.message)}"
+
+
+class Counted:
+    """What has findings: how many of them are errors, and how many warnings."""
+
+    __slots__ = ()
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """Findings that stop a conversion, break a training, or falsify what is learnt."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Findings worth a look."""
+        return len(self.findings) - self.errors

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from mvtec_convert import balance, checks, splits
 from mvtec_convert.errors import ExportError
 from mvtec_convert.exports import format_of
-from mvtec_convert.findings import Finding
+from mvtec_convert.findings import Counted, Finding
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.plan import CLASSES_FILE
 from mvtec_convert.publish import MANIFEST
@@ -33,7 +33,7 @@ OWN_FILES: dict[str, type[BaseModel]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Counted):
     """What was found in a folder.
 
     Attributes:
@@ -45,16 +45,6 @@ class Validation:
     folder: Path
     format: str
     findings: tuple[Finding, ...]
-
-    @property
-    def errors(self) -> int:
-        """Findings that break a training, or falsify it."""
-        return sum(finding.severity == "error" for finding in self.findings)
-
-    @property
-    def warnings(self) -> int:
-        """Findings worth a look."""
-        return len(self.findings) - self.errors
 
     def document(self) -> dict[str, Any]:
         """The validation as plain data, in the form of `schemas/validation.schema.json`."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, MaskError
-from mvtec_convert.findings import Finding
+from mvtec_convert.findings import Counted, Finding
 from mvtec_convert.images import ImageHeader
 from mvtec_convert.published import comparison, differences
 from mvtec_convert.regions import find_regions, no_defect
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class SourceCheck:
+class SourceCheck(Counted):
     """What was found in a source dataset.
 
     Attributes:
@@ -57,16 +57,6 @@ class SourceCheck:
     images: int
     findings: tuple[Finding, ...]
     differences: Mapping[str, list[str] | None] = field(default_factory=dict)
-
-    @property
-    def errors(self) -> int:
-        """Findings that stop a conversion, or falsify what is learnt."""
-        return sum(finding.severity == "error" for finding in self.findings)
-
-    @property
-    def warnings(self) -> int:
-        """Findings worth a look."""
-        return len(self.findings) - self.errors
 
     def comparison(self) -> list[str]:
         """How the copy compares with the published MVTec AD; see `mvtec_convert.published.comparison`."""
