@@ -29,6 +29,10 @@ EXPORTS: dict[str, Callable[[mc.Dataset, Path], Any]] = {
     "coco-rle": lambda dataset, out: mc.to_coco(dataset, out, segmentation="rle"),
     "coco-counts": lambda dataset, out: mc.to_coco(dataset, out, segmentation="rle-uncompressed"),
     "sam": lambda dataset, out: mc.to_sam(dataset, out, points=2, negatives=2),
+    "sam3": lambda dataset, out: mc.to_sam(dataset, out, layout="sam3"),
+    "saco": lambda dataset, out: mc.to_sam(dataset, out, layout="saco"),
+    "labelme": mc.to_labelme,
+    "voc": mc.to_voc,
 }
 
 

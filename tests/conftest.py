@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mvtec_convert.sample import write_sample
+from tests.broken import Tiny
 
 # Derandomised and without a database, so that a test that passes here passes in CI.
 settings.register_profile(
@@ -41,6 +42,12 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "mvtec sample"
     write_sample(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A tiny tree, and exports of it to break."""
+    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

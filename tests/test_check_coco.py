@@ -15,7 +15,6 @@ import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
 from tests.broken import (
     Case,
-    Tiny,
     draw_image,
     edit,
     errors,
@@ -37,11 +36,6 @@ OTHER = "images/val/plate_cut_001.png"
 FRAME = [[6, 4, 6, 8, 10, 8, 14, 8, 14, 12, 10, 12, 10, 8, 6, 8, 6, 16, 20, 16, 20, 4]]
 CORNER = [[36, 26, 36, 30, 40, 30, 40, 26]]
 FIRST = 15  # line of the first annotation of train: three lines, ten images, two lines; a frame with a hole
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def change(key: str, index: int, file: str = TRAIN, /, **values: Any):

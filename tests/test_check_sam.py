@@ -14,18 +14,13 @@ from pycocotools import mask as coco_mask
 import mvtec_convert as mc
 from mvtec_convert.formats import formats
 from mvtec_convert.formats.sam import Sam
-from tests.broken import Case, Tiny, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
+from tests.broken import Case, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
 
 FILE = "val/plate_hole_001.json"
 IMAGE = "val/plate_hole_001.png"
 GOOD = "val/plate_good_train_000.json"
 FIRST, SECOND = 9, 75  # lines of the two annotations: a frame with a hole, a full square
 IN_HOLE, IN_FRAME, IN_SQUARE, FREE = [11, 9], [7, 5], [32, 27], [2, 2]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def change(place: tuple[str | int, ...], **values: Any):

@@ -21,7 +21,7 @@ import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.schemas import json_schema
 from mvtec_convert.source_checks.masks import are_shades, middle
-from tests.broken import SIZE, documented, draw_image, draw_tree, remove, save, write
+from tests.broken import SIZE, Tiny, documented, draw_image, remove, save, write
 from tests.strategies import Mask, masks
 from tests.test_images import png
 
@@ -34,18 +34,10 @@ REAL_ROOT = os.environ.get("MVTEC_ROOT")
 Break = Callable[[Path], Any]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree where nothing is wrong. Read it, never write to it."""
-    root = tmp_path_factory.mktemp("tiny") / "tree"
-    draw_tree(root)
-    return root
-
-
 @pytest.fixture
-def root(tiny: Path, tmp_path: Path) -> Path:
+def root(tiny: Tiny, tmp_path: Path) -> Path:
     """A copy to break."""
-    return Path(shutil.copytree(tiny, tmp_path / "tree"))
+    return Path(shutil.copytree(tiny.folder / "tree", tmp_path / "tree"))
 
 
 def listed(root: Path, **options: Any) -> list[tuple[str, str, str]]:
@@ -274,8 +266,8 @@ def test_every_documented_finding_of_a_source_has_a_case() -> None:
     assert documented()["sourcedatasets"] == tested
 
 
-def test_sound_trees_have_no_findings(tiny: Path, sample_root: Path) -> None:
-    assert listed(tiny, near_duplicates=True) == []
+def test_sound_trees_have_no_findings(tiny: Tiny, sample_root: Path) -> None:
+    assert listed(tiny.folder / "tree", near_duplicates=True) == []
     assert listed(sample_root, near_duplicates=True) == []
 
 

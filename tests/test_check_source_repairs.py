@@ -18,7 +18,7 @@ from mvtec_convert.cli.app import run
 from mvtec_convert.errors import OutputError, SelectionError
 from mvtec_convert.repairs import Repair
 from mvtec_convert.schemas import json_schema
-from tests.broken import SIZE, draw_image, draw_tree, remove, save, write
+from tests.broken import SIZE, Tiny, draw_image, remove, save, write
 from tests.test_check_source import (
     CASES,
     GOOD,
@@ -42,17 +42,10 @@ REPAIRED = {
 """Codes that a repaired copy never has, where there is nothing to guess."""
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tiny") / "tree"
-    draw_tree(root)
-    return root
-
-
 @pytest.fixture
-def root(tiny: Path, tmp_path: Path) -> Path:
+def root(tiny: Tiny, tmp_path: Path) -> Path:
     """A copy to break."""
-    return Path(shutil.copytree(tiny, tmp_path / "source" / "tree"))
+    return Path(shutil.copytree(tiny.folder / "tree", tmp_path / "source" / "tree"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 import mvtec_convert as mc
 from mvtec_convert.formats.yolo import Yolo
-from tests.broken import Case, Tiny, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
+from tests.broken import Case, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
 
 CUT = "labels/train/plate_cut_000.txt"
 HOLE = "labels/train/plate_hole_000.txt"
@@ -17,11 +17,6 @@ IMAGE = "images/train/plate_cut_000.png"
 BOX = "0 0.325000 0.312500 0.350000 0.375000"
 POLYGON = "0 0.1 0.1 0.5 0.1 0.5 0.5"
 NAMES = "names:\n  0: cut\n  1: hole\n"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def copied(source: str, target: str):

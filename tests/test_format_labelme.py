@@ -26,7 +26,7 @@ from mvtec_convert.plan import Item, RegionClass
 from mvtec_convert.regions import AnnotatedImage, RegionOptions, find_regions
 from mvtec_convert.schemas import json_schema
 from tests import exports, strategies, trees
-from tests.broken import Case, draw_image, draw_tree, edit, findings, ids, never_raises, remove, verify, write
+from tests.broken import Case, draw_image, edit, findings, ids, never_raises, remove, verify, write
 
 SIZE = (40, 32)
 
@@ -260,16 +260,10 @@ FILE, IMAGE = "train/plate_cut_000.json", "train/plate_cut_000.png"
 FIRST, SECOND = 5, 59  # lines on which the two shapes begin: a frame with a hole, a full square
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    draw_tree(folder := tmp_path_factory.mktemp("tiny") / "tree")
-    mc.to_labelme(mc.load(folder), folder.parent / "made")
-    return folder.parent / "made"
-
-
 @pytest.fixture
-def tiny(made, tmp_path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "set"))
+def made(tiny, tmp_path) -> Path:
+    """An export to break."""
+    return tiny.copy("labelme", tmp_path / "set")
 
 
 def change(index: int | None, **values: Any) -> Callable[[Path], None]:
@@ -328,23 +322,23 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids(CASES))
-def test_what_is_broken_is_found(case, tiny):
-    verify(case, tiny, "labelme")
+def test_what_is_broken_is_found(case, made):
+    verify(case, made, "labelme")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.severity == "error"], ids=lambda case: case.name)
-def test_what_cannot_be_read_is_an_error_that_names_the_file(case, tiny):
+def test_what_cannot_be_read_is_an_error_that_names_the_file(case, made):
     """Or it is read: what is only wrong with an image, or covers nothing, is left to those who need it."""
-    case.breaks(tiny)
+    case.breaks(made)
     harmless = {"duplicate-image", "missing-image", "bad-image", "image-size", "split-leak", "empty-shape"}
     readable = case.code in harmless or case.name == "a mask of another size"
     if readable:
-        assert list(read_export(tiny, format="labelme"))
+        assert list(read_export(made, format="labelme"))
     else:
         with pytest.raises(ExportError) as caught:
-            list(read_export(tiny, format="labelme"))
+            list(read_export(made, format="labelme"))
         assert str(caught.value.path).split(":")[0].endswith(case.path)
 
 
-def test_damage_at_random_ends_in_findings(tiny):
-    never_raises(tiny, "labelme", [FILE, "labels.txt"], rounds=120)
+def test_damage_at_random_ends_in_findings(made):
+    never_raises(made, "labelme", [FILE, "labels.txt"], rounds=120)

@@ -18,7 +18,6 @@ from mvtec_convert.formats.saco import SaCo
 from mvtec_convert.schemas import json_schema
 from tests.broken import (
     Case,
-    Tiny,
     draw_image,
     draw_tree,
     errors,
@@ -67,13 +66,6 @@ PUBLISHED = {
 @pytest.fixture(scope="module")
 def carpet(sample_root) -> mc.Dataset:
     return mc.load(sample_root / "carpet")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Tiny:
-    tiny = Tiny(tmp_path_factory.mktemp("tiny"))
-    mc.to_sam(mc.load(tiny.folder / "tree"), tiny.folder / "saco", layout="saco")
-    return tiny
 
 
 def both(folder: Path) -> list[dict[str, Any]]:

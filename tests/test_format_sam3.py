@@ -20,7 +20,6 @@ from mvtec_convert.pipeline import export
 from mvtec_convert.schemas import json_schema
 from tests.broken import (
     Case,
-    Tiny,
     draw_image,
     errors,
     findings,
@@ -57,13 +56,6 @@ def questions(file: Path) -> dict[str, dict[str, list[np.ndarray]]]:
 @pytest.fixture(scope="module")
 def carpet(sample_root) -> mc.Dataset:
     return mc.load(sample_root / "carpet")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Tiny:
-    tiny = Tiny(tmp_path_factory.mktemp("tiny"))
-    mc.to_sam(mc.load(tiny.folder / "tree"), tiny.folder / "sam3", layout="sam3")
-    return tiny
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

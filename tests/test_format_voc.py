@@ -166,16 +166,10 @@ MAIN = f"{HOME.as_posix()}/ImageSets/Main"
 FIRST, SECOND = 14, 26  # lines of the two objects: a frame with a hole, a full square
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    draw_tree(folder := tmp_path_factory.mktemp("tiny") / "tree")
-    mc.to_voc(mc.load(folder), folder.parent / "made")
-    return folder.parent / "made"
-
-
 @pytest.fixture
-def tiny(made, tmp_path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "set"))
+def made(tiny, tmp_path) -> Path:
+    """An export to break."""
+    return tiny.copy("voc", tmp_path / "set")
 
 
 def mask(change: Callable[[np.ndarray], np.ndarray], mode: str = "P") -> Callable[[Path], None]:
@@ -246,8 +240,8 @@ def moved(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids(CASES))
-def test_what_is_broken_is_found(case, tiny):
-    verify(case, tiny, "voc")
+def test_what_is_broken_is_found(case, made):
+    verify(case, made, "voc")
 
 
 READABLE = {
@@ -257,12 +251,12 @@ READABLE = {
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.code not in READABLE], ids=lambda case: case.name)
-def test_what_cannot_be_read_is_an_error_that_names_the_file(case, tiny):
-    case.breaks(tiny)
+def test_what_cannot_be_read_is_an_error_that_names_the_file(case, made):
+    case.breaks(made)
     with pytest.raises(ExportError) as caught:
-        list(read_export(tiny, format="voc"))
+        list(read_export(made, format="voc"))
     assert str(caught.value.path).endswith(case.path)
 
 
-def test_damage_at_random_ends_in_findings(tiny):
-    never_raises(tiny, "voc", [FILE, MASK, f"{MAIN}/train.txt"], rounds=80)
+def test_damage_at_random_ends_in_findings(made):
+    never_raises(made, "voc", [FILE, MASK, f"{MAIN}/train.txt"], rounds=80)
