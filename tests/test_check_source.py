@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,9 +18,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 import mvtec_convert as mc
 from mvtec_convert.cli.app import run
-from mvtec_convert.schemas import json_schema
 from mvtec_convert.source_checks.masks import are_shades, middle
 from tests.broken import SIZE, Tiny, documented, draw_image, remove, save, write
+from tests.fitting import fits
 from tests.strategies import Mask, masks
 from tests.test_images import png
 
@@ -448,7 +447,7 @@ def test_of_many_alike_the_first_are_shown_and_json_lists_all(root: Path, capsys
     assert "... and 20 more; --json lists all" in out
     assert run(["check", str(root), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, json_schema("check"))
+    fits(document, "check")
     assert len(document["findings"]) == document["warnings"] == 30
     assert document["repaired"] is None
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,8 +16,8 @@ import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import OutputError, SelectionError
 from mvtec_convert.repairs import Repair
-from mvtec_convert.schemas import json_schema
 from tests.broken import SIZE, Tiny, draw_image, remove, save, write
+from tests.fitting import fits
 from tests.test_check_source import (
     CASES,
     GOOD,
@@ -320,6 +319,6 @@ def test_the_command_tells_what_was_done_and_what_is_left(root: Path, out: Path,
     paint(MASK, blob())(root)
     assert run(["check", str(root), "--fix", str(out), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, json_schema("check"))
+    fits(document, "check")
     assert document["warnings"] == 1
     assert document["repaired"]["left"]["findings"] == []

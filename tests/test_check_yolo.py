@@ -245,7 +245,7 @@ HOSTILE = {
     "merge keys": BOMB,
     "aliases": NESTED + "train: *k\nval: *j\nnames: *k\n",
     "a list that holds itself": "train: &a [*a]\nval: *a\nnames: *a\n",
-    "deep": "names: " + "[" * 5000,
+    "deep": "names: " + "[" * 2000,  # twice as deep as Python's calls may be
     "a long number": f"train: images/train\nval: {'9' * 5000}\nnames: [a]\n",
     "no date": "train: 2024-99-99\n",
     "tags": '!!python/object/apply:os.system ["true"]',

@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 import mvtec_convert as mc
@@ -16,8 +15,8 @@ from mvtec_convert.errors import SelectionError
 from mvtec_convert.formats.classify import Classify, read_tree
 from mvtec_convert.pipeline import ExportOptions, export
 from mvtec_convert.plan import PlanOptions
-from mvtec_convert.schemas import json_schema
 from tests.broken import Case, draw_image, draw_tree, findings, ids, remove, verify, write
+from tests.fitting import fits
 
 CUT = "train/cut/plate_cut_000.png"
 
@@ -82,7 +81,7 @@ def test_the_tree_fits_its_schema(sound):
     tree = {split: {name: [path.name for path in paths] for name, paths in classes.items()}
             for split, classes in read_tree(sound).items()}  # fmt: skip
     assert sorted(tree["train"]) == ["cut", "good", "hole"]
-    jsonschema.validate(tree, json_schema("classify"), cls=jsonschema.Draft202012Validator)
+    fits(tree, "classify")
 
 
 def test_a_selection_of_one_split_is_refused(sample_root, tmp_path):

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,9 +23,9 @@ from mvtec_convert.formats.labelme import Labelme
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, RegionClass
 from mvtec_convert.regions import AnnotatedImage, RegionOptions, find_regions
-from mvtec_convert.schemas import json_schema
 from tests import exports, strategies, trees
 from tests.broken import Case, draw_image, edit, findings, ids, never_raises, remove, verify, write
+from tests.fitting import fits
 
 SIZE = (40, 32)
 
@@ -68,7 +67,7 @@ def test_every_region_is_a_shape_that_is_painted_as_it_is(sample_root, tmp_path,
     truth, seen = exports.true_masks(sample_root), 0
     for path in sorted((tmp_path / "out").glob("*/*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
-        jsonschema.validate(document, json_schema("labelme"), cls=jsonschema.Draft202012Validator)
+        fits(document, "labelme")
         assert (document["imagePath"], document["imageData"]) == (f"{path.stem}.png", None)
         size = (document["imageWidth"], document["imageHeight"])
         masks = [painted(entry, size) for entry in document["shapes"]]

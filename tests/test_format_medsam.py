@@ -8,7 +8,6 @@ import pickle
 import shutil
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,10 +21,10 @@ from mvtec_convert.formats.medsam import MedSam
 from mvtec_convert.pipeline import ExportOptions
 from mvtec_convert.pipeline import export as run
 from mvtec_convert.plan import PlanOptions
-from mvtec_convert.schemas import json_schema
 from mvtec_convert.summary import Summary
 from tests import exports
 from tests.broken import Case, draw_tree, edit, errors, findings, ids, never_raises, remove, save, verify, write
+from tests.fitting import fits
 
 
 def export(root: Path, out: Path, jobs: int = 0, **plan) -> Summary:
@@ -117,7 +116,7 @@ def test_files_fit_the_schema(out):
         image, mask = (np.load(next((path.parent / part).iterdir())) for part in ("imgs", "gts"))
         headers = [{"shape": list(array.shape), "dtype": str(array.dtype)} for array in (image, mask)]
         document = {"image": headers[0], "mask": headers[1], "regions": json.loads(path.read_text())}
-        jsonschema.validate(document, json_schema("medsam"), cls=jsonschema.Draft202012Validator)
+        fits(document, "medsam")
 
 
 def test_a_full_export_has_no_findings_and_is_recognised(out):

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -15,7 +14,6 @@ from pycocotools import mask as coco_mask
 import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.saco import SaCo
-from mvtec_convert.schemas import json_schema
 from tests.broken import (
     Case,
     draw_image,
@@ -31,6 +29,7 @@ from tests.broken import (
     write,
 )
 from tests.exports import extent, regions_of, same_regions, true_masks
+from tests.fitting import fits
 from tests.trees import make_tree
 
 TRAIN, VAL = "annotations/saco_train.json", "annotations/saco_val.json"
@@ -123,14 +122,14 @@ def test_masks_boxes_and_areas_are_those_of_the_source(carpet, sample_root, tmp_
 def test_records_have_the_published_keys_and_types(carpet, tmp_path):
     mc.to_sam(carpet, tmp_path / "out", layout="saco")
     for document in both(tmp_path / "out"):
-        jsonschema.validate(document, json_schema("saco"), cls=jsonschema.Draft202012Validator)
+        fits(document, "saco")
         for key in ("images", "annotations"):
             published = {name: type(value) for name, value in PUBLISHED[key][0].items()}
             for record in document[key]:
                 kinds = {name: type(value) for name, value in record.items()}
                 kinds |= {"area": float} if key == "annotations" else {}
                 assert kinds == published
-    jsonschema.validate(PUBLISHED, json_schema("saco"), cls=jsonschema.Draft202012Validator)
+    fits(PUBLISHED, "saco")
 
 
 def test_a_phrase_has_one_number_in_all_splits(sample_root, tmp_path):

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +20,10 @@ from mvtec_convert.pipeline import ExportOptions
 from mvtec_convert.pipeline import export as run
 from mvtec_convert.plan import PlanOptions
 from mvtec_convert.prompts import PromptOptions
-from mvtec_convert.schemas import json_schema
 from mvtec_convert.summary import Summary
 from tests import exports
 from tests.broken import Case, draw_image, draw_tree, edit, findings, ids, never_raises, remove, verify, write
+from tests.fitting import fits
 
 
 def export(dataset: mc.Dataset, out: Path, jobs: int = 0, prompts: PromptOptions = PromptOptions(), **plan) -> Summary:
@@ -159,7 +158,7 @@ def test_same_bytes_for_any_number_of_jobs(carpet, tmp_path):
 
 def test_files_fit_the_schema(out):
     for document in documents(out).values():
-        jsonschema.validate(document, json_schema("sam2"), cls=jsonschema.Draft202012Validator)
+        fits(document, "sam2")
 
 
 def test_images_that_cannot_be_made_jpeg_are_all_listed(grid, tmp_path):

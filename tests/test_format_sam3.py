@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -17,7 +16,6 @@ from mvtec_convert.errors import SelectionError
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.sam3 import Sam3
 from mvtec_convert.pipeline import export
-from mvtec_convert.schemas import json_schema
 from tests.broken import (
     Case,
     draw_image,
@@ -32,6 +30,7 @@ from tests.broken import (
     write,
 )
 from tests.exports import regions_of, same_regions, true_masks
+from tests.fitting import fits
 from tests.trees import make_tree
 
 TRAIN, TEST = "train/_annotations.coco.json", "test/_annotations.coco.json"
@@ -118,7 +117,7 @@ def test_files_fit_their_schema(carpet, tmp_path):
     mc.to_sam(carpet, tmp_path / "out", layout="sam3")
     for name in (TRAIN, TEST):
         document = json.loads((tmp_path / "out" / name).read_text())
-        jsonschema.validate(document, json_schema("sam3"), cls=jsonschema.Draft202012Validator)
+        fits(document, "sam3")
 
 
 def test_all_categories_together_have_prompts_of_their_own(sample_root, tmp_path):

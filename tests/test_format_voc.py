@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,10 +14,10 @@ from PIL import Image
 import mvtec_convert as mc
 from mvtec_convert.errors import BadSourceError, ExportError
 from mvtec_convert.exports import class_names, read_export
-from mvtec_convert.schemas import json_schema
 from mvtec_convert.xmlio import parse_xml, read_xml
 from tests import exports
 from tests.broken import Case, draw_image, draw_tree, edit, findings, ids, never_raises, remove, save, verify, write
+from tests.fitting import fits
 
 HOME = Path("VOCdevkit/VOC2012")
 
@@ -57,7 +56,7 @@ def test_boxes_and_masks_are_the_regions(sample_root, tmp_path):
         numbers = {"size": {key: int(value) for key, value in document["size"].items()}}
         for entry in document.get("object", []):
             entry["bndbox"] = {key: int(value) for key, value in entry["bndbox"].items()}
-        jsonschema.validate({**document, **numbers}, json_schema("voc"), cls=jsonschema.Draft202012Validator)
+        fits({**document, **numbers}, "voc")
     assert summary.fidelity.exact == summary.fidelity.regions == seen == 101
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
 import yaml
@@ -17,9 +16,9 @@ import mvtec_convert as mc
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.labels import LabelMap, NameScheme, label_map
 from mvtec_convert.phrases import built_in
-from mvtec_convert.schemas import json_schema
 from tests.broken import Case, draw_tree, edit, findings, ids, never_raises, records_on_lines, remove, verify, write
 from tests.exports import extent, regions_of, true_masks, yolo_boxes
+from tests.fitting import fits
 
 TRAIN = "world/grounding_train.json"
 TEXTS = "world/class_texts.json"
@@ -117,7 +116,7 @@ def test_polygons_keep_to_the_region_and_reach_its_edges(world, sample_root):
 def test_the_files_fit_their_schema(world):
     for split in ("train", "val"):
         document = {"class_texts": load(world, TEXTS), "grounding": load(world, f"world/grounding_{split}.json")}
-        jsonschema.validate(document, json_schema("yolo_world"), cls=jsonschema.Draft202012Validator)
+        fits(document, "yolo_world")
 
 
 def test_a_fresh_export_has_no_findings_and_is_the_same_for_any_number_of_jobs(sample_root, tmp_path, world):

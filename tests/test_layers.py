@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,20 @@ READS_MORE = {
 GEOMETRY = {"images", "pixel_names", "regions", "rle", "polygons", "prompts"}
 
 
-def imported(path: Path, *, at_run_time_only: bool = True) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Names of the modules that a file imports, `mvtec_convert.x.y` in full; without those for type checking only."""
     found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     hidden = {
         id(inner)
         for node in ast.walk(tree)
-        if at_run_time_only and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
@@ -38,7 +45,7 @@ def imported(path: Path, *, at_run_time_only: bool = True) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def own(path: Path) -> set[str]:
@@ -72,7 +79,7 @@ def test_geometry_knows_no_format_and_no_layout(name):
 def test_only_images_decodes_pixels(path):
     if path.name != "images.py":
         decoders = {"Image.open", "cv2.imread", "cv2.imdecode"}
-        calls = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        calls = {ast.unparse(node) for node in ast.walk(parsed(path)) if isinstance(node, ast.Attribute)}
         assert not calls & decoders
 
 
@@ -100,7 +107,7 @@ def test_pipeline_and_statistics_name_no_single_format_or_layout(path):
 def test_only_the_command_line_prints_exits_reads_the_environment_or_knows_rich(path):
     if "cli" in path.parts or path.name == "__main__.py":
         return
-    names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    names = {node.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Name)}
     assert not names & {"print", "exit", "input"}
     assert not {module for module in imported(path) if module.split(".")[0] in {"rich", "typer", "click"}}
     assert not re.search(r"\bos\.(environ|getenv)", path.read_text(encoding="utf-8"))

@@ -11,12 +11,9 @@ import yaml
 
 import mvtec_convert as mc
 from mvtec_convert.schemas import json_schema, names
+from tests.fitting import fits
 
 FOLDER = Path(__file__).parent.parent / "schemas"
-
-
-def fits(document, name: str) -> None:
-    jsonschema.validate(document, json_schema(name), cls=jsonschema.Draft202012Validator)
 
 
 @pytest.mark.parametrize("name", names())

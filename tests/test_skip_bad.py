@@ -9,14 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from jsonschema import validate as validate_schema
 from PIL import Image
 
 import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import BadSourceError, SelectionError
 from mvtec_convert.formats import formats, takes_background
-from mvtec_convert.schemas import json_schema
+from tests.fitting import fits
 from tests.test_pipeline import EXPORTS, contents
 
 pytestmark = pytest.mark.usefixtures("_small_medsam")
@@ -63,7 +62,7 @@ def test_the_export_is_as_if_bad_files_had_never_been_there(name, source, tmp_pa
     assert summary.splits == clean.splits
     found, wanted = contents(tmp_path / "out"), contents(tmp_path / "clean")
     document = json.loads((tmp_path / "out" / "skipped.json").read_bytes())
-    validate_schema(document, json_schema("skipped"))
+    fits(document, "skipped")
     assert [entry["path"] for entry in document["skipped"]] == listed
     manifest = json.loads((tmp_path / "out" / "mvtec-convert.json").read_bytes())
     assert "skipped.json" in manifest["files"]

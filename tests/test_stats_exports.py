@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,8 +15,8 @@ from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError
 from mvtec_convert.exports import is_export
 from mvtec_convert.publish import MANIFEST
-from mvtec_convert.schemas import json_schema
 from mvtec_convert.statistics import ExportStatistics, export_stats
+from tests.fitting import fits
 from tests.trees import complete
 
 pytestmark = pytest.mark.usefixtures("_small_medsam")
@@ -80,7 +79,7 @@ def test_every_format_fits_the_schema_and_is_recognised(export: tuple[str, Path]
     assert is_export(folder)
     assert run(["stats", str(folder), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, json_schema("stats"), cls=jsonschema.Draft202012Validator)
+    fits(document, "stats")
     assert document["kind"] == "export"
     for form in ("--markdown", "--latex", "--csv"):
         assert run(["stats", str(folder), form]) == 0
@@ -155,7 +154,7 @@ def test_a_balanced_export_tells_what_training_sees(sample_root: Path, tmp_path:
     )
     sentence = f"as training sees it, the factor by images is {after:.1f} instead of {before:.1f}."
     assert any(sentence in each for each in found.sentences())
-    jsonschema.validate(found.document(), json_schema("stats"))
+    fits(found.document(), "stats")
     (tmp_path / "out" / "balance.json").write_text("{}")
     assert export_stats(tmp_path / "out").balance is None  # `validate` tells of it
 
