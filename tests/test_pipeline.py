@@ -83,11 +83,12 @@ def test_every_format_of_the_folder_is_tested_here():
     assert {name.split("-")[0] for name in EXPORTS} == set(formats())
 
 
-def test_same_bytes_for_any_number_of_jobs_and_on_every_run(export, carpet, tmp_path):
+def test_same_bytes_for_any_number_of_jobs_in_threads_and_in_processes(export, carpet, tmp_path, monkeypatch):
     export(carpet, tmp_path / "one", jobs=1)
-    export(carpet, tmp_path / "many", jobs=7)
-    export(carpet, tmp_path / "again", jobs=7)
-    assert contents(tmp_path / "one") == contents(tmp_path / "many") == contents(tmp_path / "again")
+    export(carpet, tmp_path / "threads", jobs=7)
+    monkeypatch.setattr("mvtec_convert.workers.WORTH_FORKING", 2)
+    export(carpet, tmp_path / "processes", jobs=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "threads") == contents(tmp_path / "processes")
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -26,8 +26,6 @@ from tests.broken import damage, draw_image, draw_tree, save
 from tests.test_cli import HEAVY
 from tests.test_pipeline import EXPORTS, contents
 
-pytestmark = pytest.mark.usefixtures("_small_medsam")
-
 MASK, IMAGE = "plate/ground_truth/cut/000_mask.png", "plate/test/cut/000.png"
 
 
