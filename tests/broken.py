@@ -220,6 +220,7 @@ def never_raises(folder: Path, format: str, names: Iterable[str], rounds: int) -
     for path in [folder / name for name in names]:
         sound = path.read_bytes()
         for seed in range(rounds):
+            path.unlink()  # a file written over may wait for the disk
             path.write_bytes(damage(sound, seed))
             for finding in findings(folder, format):
                 assert str(finding)

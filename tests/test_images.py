@@ -167,6 +167,7 @@ EXACT: dict[str, tuple[str, bytes]] = {
 
 def write(folder: Path, name: str, data: bytes) -> Path:
     path = folder / name
+    path.unlink(missing_ok=True)  # a file written over may wait for the disk
     path.write_bytes(data)
     return path
 
