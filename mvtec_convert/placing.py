@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ class Placing:
     folder: Path
     how: Placement
     leftovers: tuple[Path, ...] = ()
+    _made: set[str] = field(default_factory=set)
 
     def place(self, source: Path | str, name: str, *, again: bool = False, made: str | None = None) -> str | None:
         """Put an image in its place.
@@ -47,8 +48,10 @@ class Placing:
             OSError: it cannot be written.
         """
         target = f"{self.folder}/{name}"
-        if not os.path.isdir(os.path.dirname(target)):  # noqa: PTH112, PTH120 - asking is cheaper than being refused
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        folder = target.rpartition("/")[0]
+        if folder not in self._made:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
         if again and self._taken_over(source, name, made):
             return made
         is_made = name.endswith(".jpg") and not is_jpeg(Path(source))

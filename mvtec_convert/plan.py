@@ -20,7 +20,6 @@ from mvtec_convert.jsonio import load_json, save_json
 from mvtec_convert.labels import LabelMap, NameScheme, label_map
 from mvtec_convert.phrases import Phrases, load_phrases
 from mvtec_convert.schemas import problems
-from mvtec_convert.schemas.export import ClassesFile
 
 if TYPE_CHECKING:
     from mvtec_convert.regions import Region
@@ -220,6 +219,8 @@ def load_class_names(folder: Path) -> tuple[str, ...] | None:
     Raises:
         ExportError: the file is damaged.
     """
+    from mvtec_convert.schemas.export import ClassesFile  # building its models takes a while
+
     path = folder / CLASSES_FILE
     if not path.is_file():
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -189,11 +189,11 @@ def read_regions(
     incomplete: set[str] = set()
     is_empty = True
     for defect_type, mask in _layers(sample, width, height, options.threshold):
-        regions = find_regions(mask, options)
+        regions = find_regions(mask, options, defect_type)
         is_empty = is_empty and not regions and not mask.any()
         if options.min_area > 1 and sum(region.area for region in regions) < cv2.countNonZero(mask):
             incomplete.add(defect_type)
-        found += (replace(region, defect_type=defect_type) for region in regions)
+        found += regions
     if is_empty:
         raise no_defect(sample.masks[0], options.threshold)
     if sample.pixel_names is not None:
@@ -266,8 +266,10 @@ def no_defect(path: Path, threshold: int = 0) -> MaskError:
     )
 
 
-def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> tuple[Region, ...]:
-    """Cut a mask, shape (height, width), non-zero where there is a defect, into regions.
+def find_regions(
+    mask: BinaryMask, options: RegionOptions = RegionOptions(), defect_type: str = ""
+) -> tuple[Region, ...]:
+    """Cut a mask, shape (height, width), non-zero where there is a defect, into regions of this defect type.
 
     Returns:
         Regions sorted by top edge, then left edge. With the default options their union is the mask.
@@ -277,9 +279,9 @@ def find_regions(mask: BinaryMask, options: RegionOptions = RegionOptions()) -> 
         return ()
     window = non_zero(mask[y : y + height, x : x + width])
     if options.rule == "image":
-        regions = [_region(window, x, y)]
+        regions = [_region(window, x, y, defect_type)]
     else:
-        regions = [_region(piece, x + dx, y + dy) for piece, dx, dy in _components(window)]
+        regions = [_region(piece, x + dx, y + dy, defect_type) for piece, dx, dy in _components(window)]
         if options.merge_distance > 0:
             regions = _merge_near(regions, options.merge_distance)
     kept = [region for region in regions if region.area >= options.min_area]
@@ -340,8 +342,8 @@ def _overlap(a: Sequence[int], b: Sequence[int]) -> bool:
     return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
-def _region(crop: BinaryMask, x: int, y: int) -> Region:
-    return Region(x, y, np.ascontiguousarray(crop), int(cv2.countNonZero(crop)))
+def _region(crop: BinaryMask, x: int, y: int, defect_type: str) -> Region:
+    return Region(x, y, np.ascontiguousarray(crop), int(cv2.countNonZero(crop)), defect_type)
 
 
 def _merge_near(regions: list[Region], distance: float) -> list[Region]:
@@ -376,7 +378,7 @@ def _union(regions: list[Region]) -> Region:
     canvas, x, y = _canvas(regions)
     for region in regions:
         _paste(canvas, region, x, y, 1)
-    return _region(canvas, x, y)
+    return _region(canvas, x, y, regions[0].defect_type)
 
 
 def _canvas(regions: list[Region]) -> tuple[BinaryMask, int, int]:

@@ -101,7 +101,8 @@ def area_and_box(rle: Rle) -> tuple[int, Box | None]:
 
 def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
     """What pycocotools makes of COCO polygons, each a flat list x0, y0, x1, y1, ... in px; overlaps are united."""
-    rle: Any = coco_mask.merge(coco_mask.frPyObjects(list(polygons), height, width))
+    parts: Any = coco_mask.frPyObjects(list(polygons), height, width)
+    rle = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
     return {"size": [height, width], "counts": rle["counts"]}
 
 

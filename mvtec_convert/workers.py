@@ -10,16 +10,18 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from itertools import cycle
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 
 from mvtec_convert.interrupts import uninterrupted
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
@@ -76,6 +78,8 @@ def _one_opencv_thread() -> Iterator[None]:
 
 
 def _threaded(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], count: int) -> Iterator[Result]:
+    from concurrent.futures import ThreadPoolExecutor  # takes a while; processes do without
+
     waiting: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(count)
     try:
@@ -97,6 +101,8 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], jobs: int 
         items: what to work on; at most a few for each thread wait at a time.
         jobs: threads; 0 means one for each core.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     count = jobs if jobs > 0 else os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(count)
