@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from mvtec_convert import checks
@@ -49,6 +50,9 @@ WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+", re.IGNOR
 
 Problem: TypeAlias = tuple[str, str, Severity, str]
 """Code, message, severity and hint."""
+
+Polygon: TypeAlias = npt.NDArray[np.float64]
+"""x0, y0, x1, y1, ... px."""
 
 Extent: TypeAlias = tuple[float, float]
 """Of a polygon: its smallest and its largest coordinate, x or y; px."""
@@ -480,14 +484,17 @@ def _geometry(annotation: Annotation, size: Size) -> Iterator[Problem]:
     segmentation = annotation.segmentation
     if not segmentation:
         return
-    polygons = segmentation if isinstance(segmentation, list) else []
-    extents = [_extent(polygon) for polygon in polygons]
-    wrong = _outside(polygons, extents, size) or unreadable(segmentation, size, extents)
+    said: dict[str, Any] | list[Polygon]
+    if isinstance(segmentation, Rle):
+        said, wrong = segmentation.model_dump(), unreadable(segmentation, size)
+    else:
+        said = [np.array(polygon, np.float64) for polygon in segmentation]
+        extents = list(map(_extent, said))
+        wrong = _outside(said, extents, size) or _unreadable_polygons(said, extents, size)
     if wrong is not None:
         yield wrong
         return
-    document = segmentation if isinstance(segmentation, list) else segmentation.model_dump()
-    mask = mask_of(document, size.height, size.width)
+    mask = mask_of(said, size.height, size.width)
     area, found = area_and_box(mask)
     if found is None:
         yield "empty-segmentation", "the segmentation covers no pixel", "error", "remove the annotation, or redraw it"
@@ -511,22 +518,24 @@ def _wrong_area(annotation: Annotation, area: int) -> Iterator[Problem]:
     yield "area", message, "warning" if is_minor else "error", "write the number of mask pixels"
 
 
-def unreadable(
-    segmentation: list[list[float]] | Rle, image: Sized, extents: Sequence[Extent] | None = None
-) -> Problem | None:
+def unreadable(segmentation: Sequence[Sequence[float]] | Rle, image: Sized) -> Problem | None:
     """What pycocotools must not be given: it raises, computes nonsense, takes all memory or crashes; or None.
 
     Args:
         segmentation: of an instance of the image.
         image: its size, px.
-        extents: of the polygons, where they are known.
     """
-    if not isinstance(segmentation, list):
+    if isinstance(segmentation, Rle):
         return wrong_rle(segmentation.size, segmentation.counts, image)
-    if not segmentation:
+    polygons = [np.array(polygon, np.float64) for polygon in segmentation]
+    return _unreadable_polygons(polygons, list(map(_extent, polygons)), image)
+
+
+def _unreadable_polygons(polygons: Sequence[Polygon], extents: Sequence[Extent], image: Sized) -> Problem | None:
+    if not polygons:
         return "empty-segmentation", "no polygon, though others of this file have some", "error", "draw it"
     longest = 0.0  # px that the outlines may have at most: with each point as far from the one before as any two are
-    for j, (polygon, extent) in enumerate(zip(segmentation, extents or map(_extent, segmentation), strict=True)):
+    for j, (polygon, extent) in enumerate(zip(polygons, extents, strict=True)):
         if len(polygon) % 2:
             return "odd-polygon", f"polygon {j} has {len(polygon)} numbers, but points are pairs", "error", "redraw it"
         low, high = extent
@@ -534,20 +543,20 @@ def unreadable(
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
         longest += (high - low) * len(polygon) / 2
-    if longest > LONGEST_OUTLINE and (length := sum(map(_outline, segmentation))) > LONGEST_OUTLINE:
+    if longest > LONGEST_OUTLINE and (length := sum(map(_outline, polygons))) > LONGEST_OUTLINE:
         return "long-outline", f"the outline is {length:,.0f} px long; it was not checked", "warning", "write RLE"
     return None
 
 
-def _extent(polygon: Sequence[float]) -> Extent:
-    return min(polygon), max(polygon)
+def _extent(polygon: Polygon) -> Extent:
+    return float(polygon.min()), float(polygon.max())
 
 
-def _outside(polygons: Sequence[Sequence[float]], extents: Sequence[Extent], image: Sized) -> Problem | None:
+def _outside(polygons: Sequence[Polygon], extents: Sequence[Extent], image: Sized) -> Problem | None:
     for j, (polygon, (low, high)) in enumerate(zip(polygons, extents, strict=True)):
         beyond = max(-low, high - min(image.width, image.height))
         if beyond > ROUNDING:  # perhaps only an x where the image is wider than high
-            beyond = max(-low, max(polygon[::2]) - image.width, max(polygon[1::2]) - image.height)
+            beyond = max(-low, polygon[::2].max() - image.width, polygon[1::2].max() - image.height)
         if beyond > ROUNDING:
             message = f"polygon {j} reaches outside the image of {image.width} x {image.height} px"
             return "outside-image", message, "error", "cut it at the border"
@@ -563,9 +572,9 @@ def wrong_rle(size: tuple[int, int], counts: str | list[int], image: Sized) -> P
     return ("bad-rle", wrong, "error", "encode the mask again") if wrong else None
 
 
-def _outline(polygon: Sequence[float]) -> float:
+def _outline(polygon: Sequence[float] | Polygon) -> float:
     """Length of the closed line as pycocotools walks it, the longer of dx and dy for each step; px."""
-    points = np.array(polygon).reshape(-1, 2)
+    points = np.asarray(polygon).reshape(-1, 2)
     return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 

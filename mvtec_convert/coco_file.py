@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 import mvtec_convert
@@ -75,21 +77,35 @@ def categories(plan: Plan, first_id: int = 1, by_phrase: bool = False) -> list[d
     ]
 
 
-def instances(
-    item: Item,
-    image: AnnotatedImage,
-    first_id: int = 1,
-    segmentation: Segmentation = "polygon",
-    iou: float | None = None,
-) -> tuple[bytes, ...]:
+def segmentations(image: AnnotatedImage, form: Segmentation = "polygon", iou: float | None = None) -> list[Any]:
+    """Each region as COCO has it: polygons, the numbers of each an array, or run lengths.
+
+    Args:
+        image: the image with its regions.
+        form: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
+        iou: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
+    """
+    return [_segmentation(region, image, form, iou) for region in image.regions]
+
+
+def _segmentation(
+    region: Region, image: AnnotatedImage, form: Segmentation, iou: float | None
+) -> list[npt.NDArray[np.int64]] | dict[str, Any]:
+    if form != "polygon":
+        rle = run_lengths(region, image.height, image.width)
+        return {"size": rle["size"], "counts": rle["counts"].decode() if form == "rle" else decompress(rle)}
+    rings = keyhole_polygons(region) if iou is None else simplify(region, iou)
+    return [ring.ravel() for ring in rings]
+
+
+def instances(item: Item, image: AnnotatedImage, masks: Iterable[Any], first_id: int = 1) -> tuple[bytes, ...]:
     """One annotation a region, as JSON, without `id` and `image_id`: these follow from what comes before.
 
     Args:
         item: which image; it knows the class of each region.
         image: the image with its regions; boxes are `x, y, width, height` in px, areas numbers of mask pixels.
+        masks: what `segmentations` makes of the regions.
         first_id: id of the first category.
-        segmentation: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
-        iou: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
     """
     return tuple(
         orjson.dumps(
@@ -98,31 +114,21 @@ def instances(
                 "bbox": region.bbox,
                 "area": region.area,
                 "iscrowd": 0,
-                "segmentation": _segmentation(region, image, segmentation, iou),
-            }
+                "segmentation": mask,
+            },
+            option=orjson.OPT_SERIALIZE_NUMPY,
         )
-        for region in image.regions
+        for region, mask in zip(image.regions, masks, strict=True)
     )
 
 
-def _segmentation(
-    region: Region, image: AnnotatedImage, form: Segmentation, iou: float | None
-) -> list[list[int]] | dict[str, Any]:
-    if form != "polygon":
-        rle = run_lengths(region, image.height, image.width)
-        return {"size": rle["size"], "counts": rle["counts"].decode() if form == "rle" else decompress(rle)}
-    rings = keyhole_polygons(region) if iou is None else simplify(region, iou)
-    return [ring.ravel().tolist() for ring in rings]
-
-
-def fidelity(annotations: Iterable[bytes], image: AnnotatedImage) -> tuple[float, ...]:
-    """For each region, the IoU of what pycocotools makes of its annotation with the region itself."""
+def fidelity(masks: Iterable[Any], image: AnnotatedImage) -> tuple[float, ...]:
+    """For each region, the IoU of what pycocotools makes of its segmentation with the region itself."""
     return tuple(
         intersection_over_union(
-            mask_of(orjson.loads(annotation)["segmentation"], image.height, image.width),
-            run_lengths(region, image.height, image.width),
+            mask_of(mask, image.height, image.width), run_lengths(region, image.height, image.width)
         )
-        for annotation, region in zip(annotations, image.regions, strict=True)
+        for mask, region in zip(masks, image.regions, strict=True)
     )
 
 
@@ -134,7 +140,7 @@ def mask_of(segmentation: Any, height: int, width: int) -> Rle:
     """The mask of a COCO segmentation, by pycocotools, as `COCO.annToRLE` has it.
 
     Args:
-        segmentation: polygons, or run lengths, compressed or not; sound (see `rle.unsound`).
+        segmentation: polygons, quickest as arrays, or run lengths, compressed or not; sound (see `rle.unsound`).
         height: of the image, px.
         width: of the image, px.
     """

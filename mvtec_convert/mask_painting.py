@@ -100,7 +100,7 @@ def _is_outline(item: LabelledObject) -> bool:
 
 def _filled_outline(ring: Ring, image: LabelledImage) -> Region | None:
     """A rotated box, as pycocotools fills it."""
-    return whole_region(decode(rasterise([ring.ravel().tolist()], image.height, image.width)))
+    return whole_region(decode(rasterise([ring.ravel()], image.height, image.width)))
 
 
 def _filled_box(box: Box, image: LabelledImage) -> Region | None:

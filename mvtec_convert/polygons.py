@@ -254,7 +254,7 @@ def simplify(region: Region, iou: float) -> list[Ring]:
     def holds(outlines: list[Outline]) -> bool:
         if next(tries) > MOST_TRIES:
             return False
-        flat = [_join_holes(outline).ravel().tolist() for outline in outlines]
+        flat = [_join_holes(outline).ravel() for outline in outlines]
         return intersection_over_union(rasterise(flat, region.height, region.width), truth) >= iou
 
     tolerances = np.geomspace(max(region.width, region.height) / 2, 0.4, TOLERANCE_STEPS)

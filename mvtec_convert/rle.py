@@ -99,8 +99,11 @@ def area_and_box(rle: Rle) -> tuple[int, Box | None]:
     return area, tuple(coco_mask.toBbox(rle).tolist()) if area else None
 
 
-def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> Rle:
-    """What pycocotools makes of COCO polygons, each a flat list x0, y0, x1, y1, ... in px; overlaps are united."""
+def rasterise(polygons: Sequence[Sequence[float] | npt.NDArray[Any]], height: int, width: int) -> Rle:
+    """What pycocotools makes of COCO polygons, each x0, y0, x1, y1, ... in px; overlaps are united.
+
+    Of lists it makes arrays, which takes as long as all the rest.
+    """
     parts: Any = coco_mask.frPyObjects(list(polygons), height, width)
     rle = parts[0] if len(parts) == 1 else coco_mask.merge(parts)
     return {"size": [height, width], "counts": rle["counts"]}

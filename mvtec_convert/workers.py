@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, TypeVar
 
 import cv2
+import numpy as np
 
 from mvtec_convert.interrupts import uninterrupted
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
+LARGEST_BLOCK = 1 << 24  # bytes
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
 
 _allowed: ContextVar[int] = ContextVar("_allowed", default=0)
@@ -47,6 +49,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
         jobs: workers; 0 means as many as `at_most` allows, else one for each core.
     """
     count = min(jobs or _allowed.get() or os.cpu_count() or 1, len(items) or 1)
+    _keep_freed_memory()
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     with _one_opencv_thread():
         if count == 1:
@@ -54,6 +57,15 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
             return
         shared = _forked if len(items) >= WORTH_FORKING and _may_fork() else _threaded
         yield from shared(work, batches, count)
+
+
+def _keep_freed_memory() -> None:
+    """Let masks take memory that others left, instead of giving it back and asking for it anew, page by page.
+
+    glibc keeps as much as twice the largest block that was ever freed (mallopt(3), M_MMAP_THRESHOLD). This one is never
+    written to, so it takes no memory.
+    """
+    np.empty(LARGEST_BLOCK, np.uint8)
 
 
 @contextmanager

@@ -76,8 +76,9 @@ class Coco:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """One annotation a region, without its ids: these follow from what comes before."""
-        rows = coco_file.instances(item, image, self.first_id, self.segmentation, self.simplify)
-        return Encoded(item, image.width, image.height, image.defect_types, rows, coco_file.fidelity(rows, image))
+        masks = coco_file.segmentations(image, self.segmentation, self.simplify)
+        rows = coco_file.instances(item, image, masks, self.first_id)
+        return Encoded(item, image.width, image.height, image.defect_types, rows, coco_file.fidelity(masks, image))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""

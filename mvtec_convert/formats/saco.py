@@ -84,9 +84,9 @@ class SaCo:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """The defect types of which regions are lacking; then an annotation a region, without ids."""
-        rows = tuple(orjson.dumps(_annotation(region, image)) for region in image.regions)
-        ious = coco_file.fidelity(rows, image)
-        rows = (orjson.dumps(image.incomplete), *rows)
+        annotations = [_annotation(region, image) for region in image.regions]
+        ious = coco_file.fidelity((annotation["segmentation"] for annotation in annotations), image)
+        rows = (orjson.dumps(image.incomplete), *map(orjson.dumps, annotations))
         return Encoded(item, image.width, image.height, image.defect_types, rows, ious)
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:

@@ -91,8 +91,9 @@ class Sam3:
 
     def encode(self, item: Item, image: AnnotatedImage, labels: LabelMap) -> Encoded:
         """One annotation a region, without its ids: these follow from what comes before."""
-        rows = coco_file.instances(item, image)
-        return Encoded(item, image.width, image.height, image.defect_types, rows, coco_file.fidelity(rows, image))
+        masks = coco_file.segmentations(image)
+        rows = coco_file.instances(item, image, masks)
+        return Encoded(item, image.width, image.height, image.defect_types, rows, coco_file.fidelity(masks, image))
 
     def write(self, out: Path, plan: Plan, encoded: Iterable[Encoded]) -> None:
         """One file a split, one record a line."""
