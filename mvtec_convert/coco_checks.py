@@ -28,7 +28,7 @@ from mvtec_convert.jsonio import RecordLines
 from mvtec_convert.rle import area_and_box, unsound
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
-from mvtec_convert.workers import WORTH_FORKING, in_order
+from mvtec_convert.workers import WORTH_FORKING, begun, in_order
 
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
 ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways
@@ -241,12 +241,15 @@ class _Look(NamedTuple):
     others: tuple[Problem, ...]
 
 
-def _shared_out(look: Callable[[Iterable[Any]], Result], records: Sequence[Any] | RecordLines) -> Iterator[Result]:
+def _shared_out(
+    look: Callable[[Iterable[Any]], Result], records: Sequence[Any] | RecordLines
+) -> Generator[Result, None, None]:
     """`look` of the records, part by part and in their order; on several cores where they are many, and on disk."""
-    if isinstance(records, RecordLines):
-        parts = records.parts()
-        return in_order(look, parts) if len(parts) >= WORTH_FORKING else map(look, parts)
-    return (look((record,)) for record in records)
+    parts = records.parts() if isinstance(records, RecordLines) else ()
+    if len(parts) >= WORTH_FORKING:
+        yield from in_order(look, parts)
+    else:
+        yield from map(look, parts or ((record,) for record in records))
 
 
 class FileCheck:
@@ -258,6 +261,7 @@ class FileCheck:
         split: what it seems to be about ("train").
         folder: where its images lie.
         image_names: the images of the file that lie in the dataset's folder, relative to `folder`.
+        image_sizes: what the file says of each of these.
         sizes: of all images that fit the schema, by id.
         all_sized: whether all images do.
         categories: (index, category) of all that fit the schema.
@@ -271,6 +275,7 @@ class FileCheck:
         self.split = split_of(file.path)
         self.folder = file.path.parent
         self.image_names: list[str] = []
+        self.image_sizes: list[Size] = []
         self.sizes: dict[int, Size] = {}
         self.all_sized = True
         self.categories: list[tuple[int, Category]] = []
@@ -284,8 +289,10 @@ class FileCheck:
             yield from self.file.schema_findings([wrong])
             return
         yield from read_records(self.file, "categories", Category, self.categories)
-        yield from self.check_images()
-        yield from self.check_annotations(also_each)
+        yield from self.check_image_records()
+        with begun(self._looks(also_each)) as looks:  # which others work on while the images are looked at
+            yield from self.check_image_files()
+            yield from self.check_annotations(looks)
         yield from self.check_categories()
         yield from also(self)
 
@@ -297,10 +304,9 @@ class FileCheck:
                 found.setdefault(record["id"], i)
         return found
 
-    def check_images(self) -> Iterator[Finding]:
-        """File names, files and sizes."""
+    def check_image_records(self) -> Iterator[Finding]:
+        """File names and sizes, as the file says them."""
         self.folder = images_folder(usual_folders(self.file.path, self.root), self._first_names())
-        folder = str(self.folder)
         first: dict[str, int] = {}
         known: dict[Size, Size] = {}  # mostly one, for a hundred thousand images
         for found in each_record(self.file, "images", Image):
@@ -319,9 +325,15 @@ class FileCheck:
                 yield self.file.finding(code, message, "images", i, severity, hint)
             else:
                 self.image_names.append(name)
-                yield from checks.image(os.path.join(folder, name), size)  # noqa: PTH118 - of each image
+                self.image_sizes.append(size)
         if not self.file.document["images"]:
             yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
+
+    def check_image_files(self) -> Iterator[Finding]:
+        """Whether the images are there, sound, and of the size that the file says."""
+        folder = str(self.folder)
+        for name, size in zip(self.image_names, self.image_sizes, strict=True):
+            yield from checks.image(os.path.join(folder, name), size)  # noqa: PTH118 - of each image
 
     def _first_names(self) -> list[str]:
         """The file names of the first images that fit the schema."""
@@ -344,18 +356,22 @@ class FileCheck:
             message = f"{self.split} has no annotation at all"
             yield self.file.finding("no-annotations", message, None, 0, "warning", hint)
 
-    def check_annotations(self, also_each: AlsoInAnnotation) -> Iterator[Finding]:
-        """References and geometry."""
+    def _looks(self, also_each: AlsoInAnnotation) -> Generator[list[_Look | list[str]], None, None]:
+        """What each annotation says, part by part."""
         image_ids = self.sizes if self.all_sized else self.ids("images")
         category_ids = self.ids("categories")
 
         def look(documents: Iterable[Any]) -> list[_Look | list[str]]:
             return [self._look(document, image_ids, category_ids, also_each) for document in documents]
 
+        return _shared_out(look, self.file.document["annotations"])
+
+    def check_annotations(self, looks: Iterable[list[_Look | list[str]]]) -> Iterator[Finding]:
+        """References and geometry."""
         first: dict[bytes, int] = {}
         first_ids = Firsts()
         without_mask: list[int] = []
-        for i, found in enumerate(chain.from_iterable(_shared_out(look, self.file.document["annotations"]))):
+        for i, found in enumerate(chain.from_iterable(looks)):
             if not isinstance(found, _Look):
                 yield from self.file.schema_findings(found, "annotations", i)
                 continue

@@ -10,9 +10,9 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
-from itertools import cycle
+from itertools import chain, cycle, islice
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +66,14 @@ def _keep_freed_memory() -> None:
     written to, so it takes no memory.
     """
     np.empty(LARGEST_BLOCK, np.uint8)
+
+
+@contextmanager
+def begun(results: Generator[Result, None, None]) -> Iterator[Iterator[Result]]:
+    """The same results, with the workers of `in_order` at work from now on, not only once the first is asked for."""
+    with closing(results):
+        first = list(islice(results, 1))
+        yield chain(first, results)
 
 
 @contextmanager
