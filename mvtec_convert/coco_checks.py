@@ -137,26 +137,59 @@ def check(
     root = dataset_root(folder)
     images: dict[str, Iterable[str]] = {}
     categories: dict[Path, list[tuple[int, str]]] = {}
+    on_disk: list[FileCheck] = []
     for path in files:
         file = checks.open_records(path, f"see `mvtec-convert schema {schema}` for the form")
         if isinstance(file, Finding):
             yield file
             continue
+        if wrong := not_coco(file):
+            yield from file.schema_findings([wrong])
+            continue
         inner = FileCheck(file, root)
-        yield from inner.run(also, also_each)
+        yield from inner.check_records()
         # Two files of one name in different folders are two splits.
         split = inner.split if inner.split not in images else path.relative_to(root).as_posix()
         images[split] = map(partial(os.path.join, inner.folder), inner.image_names)
         if inner.categories:
             categories[path] = sorted((category.id, category.name) for _, category in inner.categories)
-        del inner  # what it knows of each image
+        if isinstance(file.document["annotations"], RecordLines):
+            on_disk.append(inner)
+        else:
+            yield from _check_content([inner], also, also_each)
+        del inner, file  # they may hold all of the file
+    yield from _check_content(on_disk, also, also_each, checks.shared_images(images))
     for path, found in categories.items():
         first = next(iter(categories))
         if found != categories[first]:
             message = f"the categories are not those of {first.relative_to(root).as_posix()}"
             hint = "one list of categories must serve every split"
             yield Finding("category-mismatch", message, str(path), hint=hint)
-    yield from checks.shared_images(images)
+
+
+def _check_content(
+    inners: Sequence[FileCheck], also: AlsoInFile, also_each: AlsoInAnnotation, meanwhile: Iterable[Finding] = ()
+) -> Iterator[Finding]:
+    """What is left once the records are known; while other processes read annotations, this one looks at images."""
+    with begun(_looks(inners, also_each)) as looks:
+        for inner in inners:
+            yield from inner.check_image_files()
+        yield from meanwhile
+        for inner in inners:
+            yield from inner.check_annotations(islice(looks, len(inner.parts)))
+            yield from inner.check_categories()
+            yield from also(inner)
+
+
+def _looks(inners: Sequence[FileCheck], also_each: AlsoInAnnotation) -> Generator[list[_Look | list[str]], None, None]:
+    """What the annotations of all files say, part by part; by several processes where they are many, and on disk."""
+
+    def look(job: tuple[FileCheck, Iterable[Any]]) -> list[_Look | list[str]]:
+        inner, part = job
+        return [inner.look(document, also_each) for document in part]
+
+    jobs = [(inner, part) for inner in inners for part in inner.parts]
+    yield from in_order(look, jobs) if len(jobs) >= WORTH_FORKING else map(look, jobs)
 
 
 def dataset_root(folder: Path) -> Path:
@@ -241,17 +274,6 @@ class _Look(NamedTuple):
     others: tuple[Problem, ...]
 
 
-def _shared_out(
-    look: Callable[[Iterable[Any]], Result], records: Sequence[Any] | RecordLines
-) -> Generator[Result, None, None]:
-    """`look` of the records, part by part and in their order; on several cores where they are many, and on disk."""
-    parts = records.parts() if isinstance(records, RecordLines) else ()
-    if len(parts) >= WORTH_FORKING:
-        yield from in_order(look, parts)
-    else:
-        yield from map(look, parts or ((record,) for record in records))
-
-
 class FileCheck:
     """The checks of one annotation file, which may be larger than memory: no record is kept but the categories.
 
@@ -264,6 +286,9 @@ class FileCheck:
         image_sizes: what the file says of each of these.
         sizes: of all images that fit the schema, by id.
         all_sized: whether all images do.
+        image_ids: of all images, as far as they have one.
+        category_ids: of all categories, likewise.
+        parts: the annotations in pieces; all of them at once where they are in memory.
         categories: (index, category) of all that fit the schema.
         used: number of annotations of each category, by its id.
         has_compressed_rle: whether a mask is given as compressed run lengths.
@@ -278,23 +303,22 @@ class FileCheck:
         self.image_sizes: list[Size] = []
         self.sizes: dict[int, Size] = {}
         self.all_sized = True
+        self.image_ids: Container[int] = ()
+        self.category_ids: Container[int] = ()
+        annotations = file.document["annotations"]
+        self.parts: Sequence[Iterable[Any]] = (
+            annotations.parts() if isinstance(annotations, RecordLines) else [annotations]
+        )
         self.categories: list[tuple[int, Category]] = []
         self.used: Counter[int] = Counter()
         self.has_compressed_rle = False
 
-    def run(self, also: AlsoInFile, also_each: AlsoInAnnotation) -> Iterator[Finding]:
-        """Every finding of the file; see `check`."""
-        wrong = not_coco(self.file)
-        if wrong:
-            yield from self.file.schema_findings([wrong])
-            return
+    def check_records(self) -> Iterator[Finding]:
+        """Categories and images, as the file says them."""
         yield from read_records(self.file, "categories", Category, self.categories)
-        yield from self.check_image_records()
-        with begun(self._looks(also_each)) as looks:  # which others work on while the images are looked at
-            yield from self.check_image_files()
-            yield from self.check_annotations(looks)
-        yield from self.check_categories()
-        yield from also(self)
+        yield from self._check_images()
+        self.image_ids = self.sizes if self.all_sized else self.ids("images")
+        self.category_ids = self.ids("categories")
 
     def ids(self, key: str) -> Container[int]:
         """The ids of all records, also of those with something else wrong, which is told elsewhere."""
@@ -304,8 +328,7 @@ class FileCheck:
                 found.setdefault(record["id"], i)
         return found
 
-    def check_image_records(self) -> Iterator[Finding]:
-        """File names and sizes, as the file says them."""
+    def _check_images(self) -> Iterator[Finding]:
         self.folder = images_folder(usual_folders(self.file.path, self.root), self._first_names())
         first: dict[str, int] = {}
         known: dict[Size, Size] = {}  # mostly one, for a hundred thousand images
@@ -356,16 +379,6 @@ class FileCheck:
             message = f"{self.split} has no annotation at all"
             yield self.file.finding("no-annotations", message, None, 0, "warning", hint)
 
-    def _looks(self, also_each: AlsoInAnnotation) -> Generator[list[_Look | list[str]], None, None]:
-        """What each annotation says, part by part."""
-        image_ids = self.sizes if self.all_sized else self.ids("images")
-        category_ids = self.ids("categories")
-
-        def look(documents: Iterable[Any]) -> list[_Look | list[str]]:
-            return [self._look(document, image_ids, category_ids, also_each) for document in documents]
-
-        return _shared_out(look, self.file.document["annotations"])
-
     def check_annotations(self, looks: Iterable[list[_Look | list[str]]]) -> Iterator[Finding]:
         """References and geometry."""
         first: dict[bytes, int] = {}
@@ -385,9 +398,7 @@ class FileCheck:
                 without_mask.append(i)
         yield from self._judge_missing(without_mask)
 
-    def _look(
-        self, document: Any, image_ids: Container[int], category_ids: Container[int], also_each: AlsoInAnnotation
-    ) -> _Look | list[str]:
+    def look(self, document: Any, also_each: AlsoInAnnotation) -> _Look | list[str]:
         """What one annotation says, or in what it does not fit the schema."""
         try:
             annotation = Annotation.model_validate(document)
@@ -406,7 +417,7 @@ class FileCheck:
             annotation.area,
             has_mask=bool(segmentation),
             has_compressed_rle=isinstance(segmentation, Rle) and isinstance(segmentation.counts, str),
-            references=tuple(references(annotation, image_ids, category_ids)),
+            references=tuple(references(annotation, self.image_ids, self.category_ids)),
             others=tuple(others),
         )
 
