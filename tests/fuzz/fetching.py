@@ -56,6 +56,7 @@ class Fetching:
         (self._aside / "tmp-letter.txt").write_bytes(b"years of work")
         (self._aside / UNPACKED).mkdir()
         (self._aside / UNPACKED / "draft.txt").write_bytes(b"years of work")
+        self._before = contents(self._aside)
         beside, inside = self._out.with_name(f".{self._out.name}{WORKSHOP}"), self._out / WORKSHOP
         work = random.choice((beside, beside, inside))
         if random.random() < 0.05:
@@ -71,7 +72,6 @@ class Fetching:
         names = (f"{self._part}.part", f"{self._part}.part.json", self._part, UNPACKED, "tmp1", LOCK, "notes.txt")
         for name in random.sample(names, random.choice((0, 0, 1, 2))):
             told.append(f"{name}: {self._odd(work / name, random)}")
-        self._before = contents(self._aside)
         return ", ".join(told)
 
     def _odd(self, path: Path, random: Random) -> str:
