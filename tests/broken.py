@@ -176,6 +176,24 @@ def remove(name: str) -> Callable[[Path], None]:
     return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
 
 
+def change(file: str, /, *place: str | int, **values: Any) -> Callable[[Path], None]:
+    """Set values at a place of a JSON file, which is written on lines as this tool does it; None removes a key."""
+
+    def breaks(folder: Path) -> None:
+        document = record = json.loads((folder / file).read_text(encoding="utf-8"))
+        for key in place:
+            record = record[key]
+        record.update(values)
+        for gone in [name for name, value in values.items() if value is None]:
+            del record[gone]
+        if "annotations" in document and "images" in document:
+            records_on_lines(document, folder / file)
+        else:
+            (folder / file).write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+    return breaks
+
+
 def records_on_lines(document: dict[str, Any], path: Path) -> None:
     """Write a COCO file as this tool does: images from line 3, one record a line, then annotations."""
     head = {key: value for key, value in document.items() if key not in {"images", "annotations"}}

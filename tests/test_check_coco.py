@@ -13,6 +13,7 @@ import pytest
 
 import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
+from tests import broken
 from tests.broken import (
     Case,
     draw_image,
@@ -40,16 +41,7 @@ FIRST = 15  # line of the first annotation of train: three lines, ten images, tw
 
 def change(key: str, index: int, file: str = TRAIN, /, **values: Any):
     """Set values of one record; None removes a key."""
-
-    def breaks(folder: Path) -> None:
-        document = json.loads((folder / file).read_text())
-        record = document[key][index]
-        record.update(values)
-        for gone in [field for field, value in values.items() if value is None]:
-            del record[gone]
-        records_on_lines(document, folder / file)
-
-    return breaks
+    return broken.change(file, key, index, **values)
 
 
 def annotation(index: int = 0, **values: Any):

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 import mvtec_convert as mc
 from mvtec_convert.formats import formats
 from mvtec_convert.formats.sam import Sam
+from tests import broken
 from tests.broken import Case, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
 
 FILE = "val/plate_hole_001.json"
@@ -25,18 +26,7 @@ IN_HOLE, IN_FRAME, IN_SQUARE, FREE = [11, 9], [7, 5], [32, 27], [2, 2]
 
 def change(place: tuple[str | int, ...], **values: Any):
     """Set values at a place of the document; None removes a key."""
-
-    def breaks(folder: Path) -> None:
-        document = json.loads((folder / FILE).read_text())
-        record = document
-        for key in place:
-            record = record[key]
-        record.update(values)
-        for gone in [key for key, value in values.items() if value is None]:
-            del record[gone]
-        (folder / FILE).write_text(json.dumps(document, indent=2))
-
-    return breaks
+    return broken.change(FILE, *place, **values)
 
 
 def image(**values: Any):

@@ -23,7 +23,7 @@ from mvtec_convert.formats.labelme import Labelme
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, RegionClass
 from mvtec_convert.regions import AnnotatedImage, RegionOptions, find_regions
-from tests import exports, strategies, trees
+from tests import broken, exports, strategies, trees
 from tests.broken import Case, draw_image, edit, findings, ids, never_raises, remove, verify, write
 from tests.fitting import fits
 
@@ -266,14 +266,8 @@ def made(tiny, tmp_path) -> Path:
 
 
 def change(index: int | None, **values: Any) -> Callable[[Path], None]:
-    """Set values of a shape, or of the document."""
-
-    def breaks(folder: Path) -> None:
-        document = json.loads((folder / FILE).read_text())
-        (document if index is None else document["shapes"][index]).update(values)
-        (folder / FILE).write_text(json.dumps(document, indent=2))
-
-    return breaks
+    """Set values of a shape, or of the document; None removes a key."""
+    return broken.change(FILE, *(() if index is None else ("shapes", index)), **values)
 
 
 def masked(mask: str | None, points: list[Any]) -> Callable[[Path], None]:

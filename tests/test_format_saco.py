@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.saco import SaCo
+from tests import broken
 from tests.broken import (
     Case,
     draw_image,
@@ -211,14 +212,7 @@ def test_a_question_whose_regions_were_left_out_is_not_exhaustive(tmp_path):
 
 def change(key: str, index: int, file: str = TRAIN, /, **values: Any):
     """Set values of one record; None removes a key."""
-
-    def breaks(folder: Path) -> None:
-        document = json.loads((folder / file).read_text())
-        record = {**document[key][index], **values}
-        document[key][index] = {name: value for name, value in record.items() if value is not None}
-        records_on_lines(document, folder / file)
-
-    return breaks
+    return broken.change(file, key, index, **values)
 
 
 def annotation(**values: Any):

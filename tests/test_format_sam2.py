@@ -21,7 +21,7 @@ from mvtec_convert.pipeline import export as run
 from mvtec_convert.plan import PlanOptions
 from mvtec_convert.prompts import PromptOptions
 from mvtec_convert.summary import Summary
-from tests import exports
+from tests import broken, exports
 from tests.broken import Case, draw_image, draw_tree, edit, findings, ids, never_raises, remove, verify, write
 from tests.fitting import fits
 
@@ -206,16 +206,8 @@ def tiny(made, tmp_path) -> Path:
 
 
 def change(*place: str | int, **values: Any):
-    """Set values at a place of the document."""
-
-    def breaks(folder: Path) -> None:
-        document = record = json.loads((folder / FILE).read_text())
-        for key in place:
-            record = record[key]
-        record.update(values)
-        (folder / FILE).write_text(json.dumps(document, indent=2))
-
-    return breaks
+    """Set values at a place of the document; None removes a key."""
+    return broken.change(FILE, *place, **values)
 
 
 def rename(old: str, new: str, **header: Any):

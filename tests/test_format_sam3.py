@@ -16,6 +16,7 @@ from mvtec_convert.errors import SelectionError
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.sam3 import Sam3
 from mvtec_convert.pipeline import export
+from tests import broken
 from tests.broken import (
     Case,
     draw_image,
@@ -168,14 +169,7 @@ def test_an_unknown_layout_is_refused(carpet, tmp_path):
 
 def change(key: str, index: int, file: str = TRAIN, /, **values: Any):
     """Set values of one record; None removes a key."""
-
-    def breaks(folder: Path) -> None:
-        document = json.loads((folder / file).read_text())
-        record = {**document[key][index], **values}
-        document[key][index] = {name: value for name, value in record.items() if value is not None}
-        records_on_lines(document, folder / file)
-
-    return breaks
+    return broken.change(file, key, index, **values)
 
 
 def in_both(index: int, **values: Any):

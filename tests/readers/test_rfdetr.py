@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import mvtec_convert as mc
+from tests.broken import change
 from tests.exports import extent, regions_of, same_regions, true_masks
-from tests.readers.traps import change, codes
+from tests.readers.traps import codes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of what it lacks, and of torch.jit

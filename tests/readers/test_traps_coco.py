@@ -30,9 +30,9 @@ from transformers import DetrImageProcessor
 from ultralytics.data.converter import convert_coco
 
 import mvtec_convert as mc
-from tests.broken import draw_image, draw_tree, edit, remove, write
+from tests.broken import change, draw_image, draw_tree, edit, remove, write
 from tests.exports import extent, load_coco, regions_of, true_masks
-from tests.readers.traps import Breaks, Suffers, change, codes, codes_in
+from tests.readers.traps import Breaks, Suffers, codes, codes_in
 from tests.readers.ultralytics_reader import dataset_of
 
 TRAIN, VAL = "annotations/instances_train.json", "annotations/instances_val.json"

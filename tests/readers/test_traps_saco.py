@@ -21,10 +21,10 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 import mvtec_convert as mc
-from tests.broken import Tiny, remove
+from tests.broken import Tiny, change, remove
 from tests.exports import load_coco
 from tests.readers import originals
-from tests.readers.traps import Breaks, change, codes, codes_in
+from tests.readers.traps import Breaks, codes, codes_in
 
 GROUND_TRUTH = "annotations/saco_train.json"
 NO_TRAP = {"area"}

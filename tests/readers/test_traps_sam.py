@@ -20,8 +20,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.broken import Tiny, draw_image, remove, write
-from tests.readers.traps import Breaks, change, codes, codes_in
+from tests.broken import Tiny, change, draw_image, remove, write
+from tests.readers.traps import Breaks, codes, codes_in
 
 # Others of these tests import Ultralytics, which changes Pillow.
 pytestmark = pytest.mark.usefixtures("plain_pillow")

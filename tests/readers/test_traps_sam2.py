@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
 import mvtec_convert as mc
-from tests.broken import Tiny, draw_image, remove, write
+from tests.broken import Tiny, change, draw_image, remove, write
 from tests.exports import regions_of, same_regions, true_masks
 from tests.readers import originals
 from tests.readers.test_sam2 import Datapoint, datapoints
-from tests.readers.traps import Breaks, change, codes, codes_in
+from tests.readers.traps import Breaks, codes, codes_in
 
 # Others of these tests import Ultralytics, which changes Pillow.
 pytestmark = pytest.mark.usefixtures("plain_pillow")

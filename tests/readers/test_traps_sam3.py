@@ -23,11 +23,11 @@ from transformers import CLIPTokenizer, Sam3ImageProcessor, Sam3Processor
 
 import mvtec_convert as mc
 from mvtec_convert.coco_checks import WORD, wrong_prompt
-from tests.broken import Tiny, draw_image, remove, write
+from tests.broken import Tiny, change, draw_image, remove, write
 from tests.exports import extent, regions_of, same_regions, true_masks
 from tests.readers import originals
 from tests.readers.test_sam3 import LETTERS, TOKENS, tiny_model
-from tests.readers.traps import Breaks, change, codes, codes_in
+from tests.readers.traps import Breaks, codes, codes_in
 
 # Others of these tests import Ultralytics, which changes Pillow.
 pytestmark = pytest.mark.usefixtures("plain_pillow")

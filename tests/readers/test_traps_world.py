@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import mvtec_convert as mc
-from tests.broken import Tiny, write
+from tests.broken import Tiny, change, write
 from tests.exports import extent, load_coco, regions_of, true_masks
-from tests.readers.traps import Breaks, change, codes, codes_in
+from tests.readers.traps import Breaks, codes, codes_in
 
 GROUNDING, TEXTS = "world/grounding_train.json", "world/class_texts.json"
 NOT_OF_THIS_READER = {"rle-mask"}
