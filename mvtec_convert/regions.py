@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RegionRule = Literal["component", "image"]
 
 FEW = 20  # components, of which each is compared with each
+ROWS_AT_ONCE = 32
 ROUNDING = 1e-4  # px; OpenCV measures distances in float32
 
 
@@ -297,17 +298,27 @@ def _place(region: Region) -> tuple[int, int, int, int, bytes, str]:
 
 
 def _extent(mask: BinaryMask) -> tuple[int, int, int, int]:
-    """(x, y, width, height) of what is not 0, px; all 0 where nothing is. A third of what `cv2.boundingRect` takes.
+    """(x, y, width, height) of what is not 0, px; all 0 where nothing is. A fourth of what `cv2.boundingRect` takes.
 
-    As truth values, rows are looked through many pixels at a time; as bytes, so are columns.
+    As truth values, rows are looked through many pixels at a time, and several rows at once; as bytes, so are columns.
     """
     drawn = mask.view(np.bool_) if mask.dtype.itemsize == 1 else mask != 0
-    rows = np.asarray(drawn.any(axis=1))
-    if not rows.any():
+    height, width = drawn.shape
+    together = math.gcd(height, ROWS_AT_ONCE)
+    blocks = _any(drawn.reshape(-1, together * width)) if drawn.size else drawn
+    if not blocks.any():
         return 0, 0, 0, 0
-    top, bottom = _first_to_last(rows)
+    first, last = (together * edge for edge in _first_to_last(blocks))
+    top, _ = _first_to_last(_any(drawn[first : first + together]))
+    _, bottom = _first_to_last(_any(drawn[last - together : last]))
+    top, bottom = first + top, last - together + bottom
     left, right = _first_to_last(np.bitwise_or.reduce(drawn[top:bottom].view(np.uint8), axis=0) != 0)
     return left, top, right - left, bottom - top
+
+
+def _any(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether anything is true in a row, of each."""
+    return np.asarray(rows.any(axis=1))
 
 
 def _first_to_last(found: npt.NDArray[Any]) -> tuple[int, int]:
