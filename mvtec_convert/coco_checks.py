@@ -24,7 +24,7 @@ from mvtec_convert.checks import Firsts, JsonFile
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.images import MAX_PIXELS
-from mvtec_convert.jsonio import RecordLines
+from mvtec_convert.jsonio import IN_PART, RecordLines
 from mvtec_convert.rle import area_and_box, unsound
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
@@ -153,7 +153,7 @@ def check(
         images[split] = map(partial(os.path.join, inner.folder), inner.image_names)
         if inner.categories:
             categories[path] = sorted((category.id, category.name) for _, category in inner.categories)
-        if isinstance(file.document["annotations"], RecordLines):
+        if inner.is_on_disk:
             on_disk.append(inner)
         else:
             yield from _check_content([inner], also, also_each)
@@ -170,10 +170,21 @@ def check(
 def _check_content(
     inners: Sequence[FileCheck], also: AlsoInFile, also_each: AlsoInAnnotation, meanwhile: Iterable[Finding] = ()
 ) -> Iterator[Finding]:
-    """What is left once the records are known; while other processes read annotations, this one looks at images."""
-    with begun(_looks(inners, also_each)) as looks:
-        for inner in inners:
-            yield from inner.check_image_files()
+    """What is left once the records are known, told by image, then by annotation.
+
+    Args:
+        inners: the files; if they are left on disk, and large, several processes look at their images and annotations.
+        also: see `check`.
+        also_each: see `check`.
+        meanwhile: what this process looks for while others are at work.
+    """
+    images = [partial(inner.look_at_images, part) for inner in inners for part in inner.image_parts()]
+    annotations = [partial(inner.look, part, also_each) for inner in inners for part in inner.parts]
+    jobs: list[Callable[[], list[Any]]] = [*images, *annotations]
+    shared = len(jobs) >= WORTH_FORKING and all(inner.is_on_disk for inner in inners)
+    with begun(in_order(_done, jobs, 0 if shared else 1)) as looks:
+        for findings in islice(looks, len(images)):
+            yield from findings
         yield from meanwhile
         for inner in inners:
             yield from inner.check_annotations(islice(looks, len(inner.parts)))
@@ -181,15 +192,8 @@ def _check_content(
             yield from also(inner)
 
 
-def _looks(inners: Sequence[FileCheck], also_each: AlsoInAnnotation) -> Generator[list[_Look | list[str]], None, None]:
-    """What the annotations of all files say, part by part; by several processes where they are many, and on disk."""
-
-    def look(job: tuple[FileCheck, Iterable[Any]]) -> list[_Look | list[str]]:
-        inner, part = job
-        return [inner.look(document, also_each) for document in part]
-
-    jobs = [(inner, part) for inner in inners for part in inner.parts]
-    yield from in_order(look, jobs) if len(jobs) >= WORTH_FORKING else map(look, jobs)
+def _done(job: Callable[[], Result]) -> Result:
+    return job()
 
 
 def dataset_root(folder: Path) -> Path:
@@ -288,6 +292,7 @@ class FileCheck:
         all_sized: whether all images do.
         image_ids: of all images, as far as they have one.
         category_ids: of all categories, likewise.
+        is_on_disk: whether the annotations are read anew whenever they are looked at; else they are in memory.
         parts: the annotations in pieces; all of them at once where they are in memory.
         categories: (index, category) of all that fit the schema.
         used: number of annotations of each category, by its id.
@@ -306,9 +311,8 @@ class FileCheck:
         self.image_ids: Container[int] = ()
         self.category_ids: Container[int] = ()
         annotations = file.document["annotations"]
-        self.parts: Sequence[Iterable[Any]] = (
-            annotations.parts() if isinstance(annotations, RecordLines) else [annotations]
-        )
+        self.is_on_disk = isinstance(annotations, RecordLines)
+        self.parts: Sequence[Iterable[Any]] = annotations.parts() if self.is_on_disk else [annotations]
         self.categories: list[tuple[int, Category]] = []
         self.used: Counter[int] = Counter()
         self.has_compressed_rle = False
@@ -352,11 +356,19 @@ class FileCheck:
         if not self.file.document["images"]:
             yield self.file.finding("empty-split", f"{self.split} has no image", hint="add its images")
 
-    def check_image_files(self) -> Iterator[Finding]:
+    def image_parts(self) -> list[range]:
+        """The images in pieces."""
+        return [range(start, start + IN_PART) for start in range(0, len(self.image_names), IN_PART)]
+
+    def look_at_images(self, part: range) -> list[Finding]:
         """Whether the images are there, sound, and of the size that the file says."""
         folder = str(self.folder)
-        for name, size in zip(self.image_names, self.image_sizes, strict=True):
-            yield from checks.image(os.path.join(folder, name), size)  # noqa: PTH118 - of each image
+        those = slice(part.start, part.stop)
+        return [
+            finding
+            for name, size in zip(self.image_names[those], self.image_sizes[those], strict=True)
+            for finding in checks.image(os.path.join(folder, name), size)  # noqa: PTH118 - of each image
+        ]
 
     def _first_names(self) -> list[str]:
         """The file names of the first images that fit the schema."""
@@ -398,7 +410,11 @@ class FileCheck:
                 without_mask.append(i)
         yield from self._judge_missing(without_mask)
 
-    def look(self, document: Any, also_each: AlsoInAnnotation) -> _Look | list[str]:
+    def look(self, part: Iterable[Any], also_each: AlsoInAnnotation) -> list[_Look | list[str]]:
+        """What each of some annotations says, or in what it does not fit the schema."""
+        return [self._look(document, also_each) for document in part]
+
+    def _look(self, document: Any, also_each: AlsoInAnnotation) -> _Look | list[str]:
         """What one annotation says, or in what it does not fit the schema."""
         try:
             annotation = Annotation.model_validate(document)
