@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from pydantic import ValidationError
 
 import mvtec_convert as mc
-from mvtec_convert.schemas import json_schema, names
+from mvtec_convert.schemas import coco, json_schema, names
 from tests.fitting import fits
 
 FOLDER = Path(__file__).parent.parent / "schemas"
@@ -75,3 +77,21 @@ def test_statistics_and_validations_fit_their_schema(sample_root, tmp_path):
     validation = mc.validate(tmp_path / "out")
     assert validation.errors
     fits(json.loads(json.dumps(validation.document())), "validation")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [10**400, -(10**400), 0, 0, 0, 0],
+        [math.inf, -math.inf, 0, 0, 0, 0],
+        [math.nan, 1, 2, 3, 4, 5],
+        [True, 1, 2, 3, 4, 5],
+        ["1", 1, 2, 3, 4, 5],
+        [1, 2, 3, 4, 5],
+    ],
+)
+def test_polygons_are_of_finite_numbers_and_of_three_points(numbers: list[object]) -> None:
+    said = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "area": 1, "iscrowd": 0}
+    coco.Annotation.model_validate({**said, "segmentation": [[1e308] * 6, [0, 0, 1, 0, 1, 1.5]]})
+    with pytest.raises(ValidationError):
+        coco.Annotation.model_validate({**said, "segmentation": [numbers]})
