@@ -24,7 +24,7 @@ def _flat(value: object) -> object:
 
 
 def _polygon(value: object, validate: Callable[[object], object]) -> object:
-    """What is sound at a glance is taken as it is: to look at each number takes twice as long. Whole ones stay whole."""
+    """What is sound at a glance is taken as it is, whole numbers as whole ones; a look at each takes twice as long."""
     flat = _flat(value)
     try:
         if isinstance(flat, list) and len(flat) >= LEAST_NUMBERS and isfinite(fsum(flat)):
