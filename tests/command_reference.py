@@ -10,7 +10,7 @@ import inspect
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -66,10 +66,9 @@ def _command(name: str, function: Any) -> str:
 
 def _parameters(function: Any) -> Iterator[tuple[ArgumentInfo | OptionInfo, str, str]]:
     """(declaration, how it is written, what it means) of each parameter."""
-    hints = get_type_hints(function, include_extras=True)
-    for parameter in inspect.signature(function).parameters.values():
-        hint = hints[parameter.name]
-        info, kind, default = hint.__metadata__[0], _kind(hint.__origin__), parameter.default
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        hint, default = parameter.annotation, parameter.default
+        info, kind = hint.__metadata__[0], _kind(hint.__origin__)
         if getattr(info, "hidden", False):
             continue
         text = f"{_sentence(info.help)}{_limits(info, _default(info, default))}"

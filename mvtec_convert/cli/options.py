@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import typer
 
@@ -554,9 +554,8 @@ def _without(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter
 
 @cache
 def _parameters(declared: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    hints = get_type_hints(declared, include_extras=True)
+    # Not get_type_hints: until Python 3.11 that made another type of what is None by default, without its option.
     return tuple(
-        inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=parameter.default, annotation=hint)
-        for parameter in inspect.signature(declared).parameters.values()
-        if (hint := hints.get(parameter.name)) is not None
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(declared, eval_str=True).parameters.values()
     )
