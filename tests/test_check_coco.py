@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 import mvtec_convert as mc
+from mvtec_convert.findings import Finding
 from mvtec_convert.formats.coco import Coco
+from mvtec_convert.jsonio import RecordLines, parse_lines
+from mvtec_convert.workers import at_most
 from tests import broken
 from tests.broken import (
     Case,
@@ -357,6 +360,29 @@ def test_no_file_outside_the_folder_is_opened(tiny, tmp_path, monkeypatch):
         assert "outside-folder" in {finding.code for finding in findings(folder, "coco")}
     assert opened
     assert outside not in {path.resolve() for path in opened}
+
+
+def test_several_workers_find_what_one_does_in_the_same_order(sample_root, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    mc.to_coco(mc.load(sample_root), out)
+    for split in ("train", "val"):
+        file = out / f"annotations/instances_{split}.json"
+        said = file.read_bytes()
+        assert isinstance(parse_lines(file)["annotations"], RecordLines)
+        file.write_bytes(said.replace(b'"area":', b'"area":9', 3).replace(b'"image_id":5,', b'"image_id":9999,'))
+        for path in sorted((out / "images" / split).iterdir())[::9]:
+            path.unlink()
+
+    def found(jobs: int) -> list[Finding]:
+        with at_most(jobs):
+            return list(Coco.check(out))
+
+    alone = found(1)
+    assert {finding.code for finding in alone} >= {"area", "unknown-image", "missing-image"}
+    monkeypatch.setattr("mvtec_convert.coco_checks.WORTH_FORKING", 2)
+    assert found(3) == alone
+    monkeypatch.setattr("mvtec_convert.workers.WORTH_FORKING", 2)
+    assert found(2) == alone
 
 
 def test_many_findings_of_a_file_stay_readable_and_quick(tiny, tmp_path):

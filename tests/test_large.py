@@ -52,6 +52,7 @@ def test_a_sample_gives_the_paths_that_it_was_given():
     sample = Sample("a", "hole", "test", image, masks, "a/test/hole/0.png")
     for one in (sample, replace(sample), copy.deepcopy(sample), pickle.loads(pickle.dumps(sample))):
         assert (one.image, one.masks) == (image, masks)
+        assert one.files == (str(image), *map(str, masks))
         assert one == sample
         assert hash(one) == hash(sample)
         assert repr(one) == repr(sample)
