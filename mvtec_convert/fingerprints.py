@@ -16,7 +16,7 @@ from pathlib import Path
 
 import mvtec_convert
 from mvtec_convert.dataset import Dataset, Sample
-from mvtec_convert.opening import open_file
+from mvtec_convert.opening import FilePath, open_file
 
 SETTLED = 2 * 10**9
 """ns after which a changed file has another time for certain: the coarsest clock of a file system in use is FAT's."""
@@ -74,7 +74,7 @@ def seal(data: bytes, key: str) -> bytes:
     return hashlib.blake2b(data, key=key.encode(), digest_size=16).hexdigest().encode()
 
 
-def content_of(path: Path | str) -> str | None:
+def content_of(path: FilePath) -> str | None:
     """Digest of a file's content; None where it cannot be read."""
     found = hashlib.sha256()
     try:
@@ -91,7 +91,7 @@ def said(sample: Sample) -> str:
     return repr(_of_sample(sample))
 
 
-def seen(path: Path | str) -> str:
+def seen(path: FilePath) -> str:
     """Size and time of a file, or what a link points to; the same text for all that are not there."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for every image

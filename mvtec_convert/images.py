@@ -619,10 +619,18 @@ def _undecodable(path: FilePath, error: object) -> MaskError:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """A hard link to the file, which takes no space; a copy where the file system refuses one."""
-    try:
-        os.link(source.resolve() if source.is_symlink() else source, target)
-    except OSError:  # another device, a file system without links, too many links, a file that is not ours
+    if not is_linked(source, target):
         shutil.copyfile(source, target)
+
+
+def is_linked(source: FilePath, target: FilePath) -> bool:
+    """Make a hard link to a file, which takes no space; False where the file system refuses it."""
+    try:
+        # What a link points to, not the link.
+        os.link(os.path.realpath(source) if os.path.islink(source) else source, target)  # noqa: PTH114
+    except OSError:  # another device, a file system without links, too many links, a file that is not ours
+        return False
+    return True
 
 
 def save_grey(values: BinaryMask, target: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from mvtec_convert.fingerprints import content_of
-from mvtec_convert.images import is_jpeg, save_jpeg
+from mvtec_convert.images import is_jpeg, is_linked, save_jpeg
+from mvtec_convert.opening import FilePath, is_alone, open_file
 
 Placement = Literal["link", "copy"]
 
@@ -30,7 +30,7 @@ class Placing:
     leftovers: tuple[Path, ...] = ()
     _made: set[str] = field(default_factory=set)
 
-    def place(self, source: Path | str, name: str, *, again: bool = False, made: str | None = None) -> str | None:
+    def place(self, source: FilePath, name: str, *, again: bool = False, made: str | None = None) -> str | None:
         """Put an image in its place.
 
         Args:
@@ -54,18 +54,18 @@ class Placing:
             self._made.add(folder)
         if again and self._taken_over(source, name, made):
             return made
-        is_made = name.endswith(".jpg") and not is_jpeg(Path(source))
+        is_made = name.endswith(".jpg") and not is_jpeg(source)
         if is_made:
             save_jpeg(Path(source), Path(target))
         # Ultralytics "restores" a JPEG without an end marker in place, through a hard link in the source as well.
-        elif self.how == "link" and not _has_no_end_marker(source) and _is_linked(source, target):
+        elif self.how == "link" and not _has_no_end_marker(source) and is_linked(source, target):
             return None
         else:
             shutil.copyfile(source, target)
         _finish(source, target)
         return content_of(target) if is_made else None
 
-    def _taken_over(self, source: Path | str, name: str, made: str | None) -> bool:
+    def _taken_over(self, source: FilePath, name: str, made: str | None) -> bool:
         """Whether a finished copy was left by a killed run, and is now here. A link costs nothing to make again."""
         for leftover in self.leftovers:
             try:
@@ -77,35 +77,24 @@ class Placing:
         return False
 
 
-def _is_finished(path: Path, leftover: Path, source: Path | str, made: str | None) -> bool:
+def _is_finished(path: Path, leftover: Path, source: FilePath, made: str | None) -> bool:
     """Whether a file is what this tool wrote there: a power cut, or a stranger, may have left another of its time."""
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_mtime_ns != Path(source).stat().st_mtime_ns:
+    if not is_alone(path) or path.stat().st_mtime_ns != Path(source).stat().st_mtime_ns:
         return False
     if not path.parent.resolve().is_relative_to(leftover.resolve()):  # by a link, so it is somebody else's
         return False
     return content_of(path) == (made or content_of(source))
 
 
-def _finish(source: Path | str, target: str) -> None:
+def _finish(source: FilePath, target: str) -> None:
     """Give a copy the time of its source, by which a finished one is known."""
     status = Path(source).stat()
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _is_linked(source: Path | str, target: str) -> bool:
-    """Make a hard link, which takes no space; False where the file system refuses it."""
-    try:
-        # What a link points to, not the link.
-        os.link(os.path.realpath(source) if os.path.islink(source) else source, target)  # noqa: PTH114
-    except OSError:  # another device, a file system without links, too many links, a file that is not ours
+def _has_no_end_marker(path: FilePath) -> bool:
+    if not os.fspath(path).lower().endswith((".jpg", ".jpeg")):
         return False
-    return True
-
-
-def _has_no_end_marker(path: Path | str) -> bool:
-    if not str(path).lower().endswith((".jpg", ".jpeg")):
-        return False
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         file.seek(-2, os.SEEK_END)
         return file.read() != b"\xff\xd9"

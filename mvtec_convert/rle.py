@@ -21,6 +21,7 @@ Runs: TypeAlias = npt.NDArray[np.int64]
 
 
 Box: TypeAlias = tuple[float, float, float, float]
+"""(x, y, width, height), px."""
 
 
 class Rle(TypedDict):
