@@ -17,6 +17,9 @@ from mvtec_convert.errors import size_in_words
 FilePath: TypeAlias = str | os.PathLike[str]
 """Where a file lies; as text where there are many, since making a `Path` takes longer than asking about the file."""
 
+READ_BYTES = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+BLOCK = 1 << 20  # bytes
+
 
 def open_file(path: FilePath) -> IO[bytes]:
     """Open a regular file, or what a link to one points to, for reading.
@@ -35,8 +38,8 @@ def read_head(path: FilePath, most: int) -> bytes:
         OSError: it cannot be read.
     """
     _look(path)
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a third quicker than pathlib's
-        return file.read(most)
+    with _Descriptor(path) as file:
+        return os.read(file, most)
 
 
 def read_ends(path: FilePath, most: int, last: int) -> tuple[bytes, bytes]:
@@ -46,12 +49,12 @@ def read_ends(path: FilePath, most: int, last: int) -> tuple[bytes, bytes]:
         OSError: it cannot be read.
     """
     size = _look(path)
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        head = file.read(most)
+    with _Descriptor(path) as file:
+        head = os.read(file, most)
         if size <= most:
             return head, head[-last:]
-        file.seek(-min(last, size), os.SEEK_END)
-        return head, file.read(last)
+        os.lseek(file, -min(last, size), os.SEEK_END)
+        return head, os.read(file, last)
 
 
 def read_file(path: FilePath, most: int) -> bytes:
@@ -68,8 +71,12 @@ def read_file(path: FilePath, most: int) -> bytes:
     if size > most:
         reason = f"{size_in_words(size)} are more than the {size_in_words(most)} that such a file may have"
         raise OSError(errno.EFBIG, reason, str(path))
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        return file.read()
+    with _Descriptor(path) as file:
+        data = os.read(file, size + 1)
+        if len(data) == size:
+            return data
+        # It has grown since, or one call does not read so much.
+        return data + b"".join(iter(lambda: os.read(file, BLOCK), b""))
 
 
 def read_text(path: FilePath, most: int) -> str:
@@ -95,6 +102,21 @@ def leads_out(name: str) -> bool:
         or bool(PureWindowsPath(name).drive)
         or ".." in name.replace("\\", "/").split("/")
     )
+
+
+class _Descriptor:
+    """A regular file that is open for reading; `open` takes twice as long, since it asks about the file once more."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, path: FilePath) -> None:
+        self._number = os.open(path, READ_BYTES)
+
+    def __enter__(self) -> int:
+        return self._number
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._number)
 
 
 def _look(path: FilePath) -> int:
