@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
 import mvtec_convert
+from mvtec_convert.borders import Ring
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.polygons import keyhole_polygons, simplify
-from mvtec_convert.regions import AnnotatedImage, Region
+from mvtec_convert.polygons import keyhole_polygons_of, simplify
+from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.rle import Rle, compress, decompress, intersection_over_union, rasterise, run_lengths
 
 JUDGE = "masks, by pycocotools"
@@ -85,17 +84,17 @@ def segmentations(image: AnnotatedImage, form: Segmentation = "polygon", iou: fl
         form: `polygon`, `rle` (compressed, a string) or `rle-uncompressed` (a list of counts).
         iou: lowest IoU with the mask that a polygon of fewer points may have; None keeps it exact.
     """
-    return [_segmentation(region, image, form, iou) for region in image.regions]
-
-
-def _segmentation(
-    region: Region, image: AnnotatedImage, form: Segmentation, iou: float | None
-) -> list[npt.NDArray[np.int64]] | dict[str, Any]:
     if form != "polygon":
-        rle = run_lengths(region, image.height, image.width)
-        return {"size": rle["size"], "counts": rle["counts"].decode() if form == "rle" else decompress(rle)}
-    rings = keyhole_polygons(region) if iou is None else simplify(region, iou)
-    return [ring.ravel() for ring in rings]
+        return [_runs(run_lengths(region, image.height, image.width), form) for region in image.regions]
+    if iou is None:
+        polygons: Iterable[list[Ring]] = keyhole_polygons_of(image.regions)
+    else:
+        polygons = (simplify(region, iou) for region in image.regions)
+    return [[ring.ravel() for ring in rings] for rings in polygons]
+
+
+def _runs(rle: Rle, form: Segmentation) -> dict[str, Any]:
+    return {"size": rle["size"], "counts": rle["counts"].decode() if form == "rle" else decompress(rle)}
 
 
 def instances(item: Item, image: AnnotatedImage, masks: Iterable[Any], first_id: int = 1) -> tuple[bytes, ...]:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mvtec_convert.borders import Borders, trace
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError, SelectionError
 from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
@@ -44,6 +45,8 @@ class Region:
             touches the region. The truth from which everything else follows.
         area: number of pixels.
         defect_type: what the mask says it is, MVTec's name (`hole`); empty where no mask of a source dataset does.
+        borders: of its connected parts in the image, where it was found by them; empty else, and they follow from the
+            crop.
     """
 
     x: int
@@ -51,6 +54,7 @@ class Region:
     crop: BinaryMask
     area: int
     defect_type: str = ""
+    borders: tuple[Borders, ...] = ()
 
     def __repr__(self) -> str:
         named = f", defect_type={self.defect_type!r}" if self.defect_type else ""
@@ -278,11 +282,11 @@ def find_regions(
     x, y, width, height = _extent(mask)
     if width == 0:
         return ()
-    window = non_zero(mask[y : y + height, x : x + width])
+    window = mask[y : y + height, x : x + width]
     if options.rule == "image":
-        regions = [_region(window, x, y, defect_type)]
+        regions = [_region(non_zero(window), x, y, defect_type)]
     else:
-        regions = [_region(piece, x + dx, y + dy, defect_type) for piece, dx, dy in _components(window)]
+        regions = _components(window if window.dtype == np.uint8 else non_zero(window), x, y, defect_type)
         if options.merge_distance > 0:
             regions = _merge_near(regions, options.merge_distance)
     kept = [region for region in regions if region.area >= options.min_area]
@@ -326,26 +330,27 @@ def _first_to_last(found: npt.NDArray[Any]) -> tuple[int, int]:
     return int(found.argmax()), len(found) - int(found[::-1].argmax())
 
 
-def _components(window: BinaryMask) -> Iterable[tuple[BinaryMask, int, int]]:
-    """(mask, x, y) of each 8-connected component.
+def _components(window: npt.NDArray[np.uint8], x: int, y: int, defect_type: str) -> list[Region]:
+    """Each 8-connected component of a window at (x, y) in the image, not 0 where there is a defect.
 
-    Traced contours find them in a fraction of the time that labelling the whole window takes.
+    Traced borders find them in a fraction of the time that labelling the whole window takes.
     """
-    contours, hierarchy = cv2.findContours(window, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    outer = [contour for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True) if parent < 0]
-    if len(outer) == 1:
-        yield window, 0, 0
-        return
-    boxes = [cv2.boundingRect(contour) for contour in outer]
-    for contour, box in zip(outer, boxes, strict=True):
-        x, y, width, height = box
+    parts = trace(window, x, y)
+    if len(parts) == 1:
+        return [_region(non_zero(window), x, y, defect_type, parts)]
+    boxes = [cv2.boundingRect(part.outer) for part in parts]
+    regions = []
+    for part, box in zip(parts, boxes, strict=True):
+        left, top, width, height = box
+        crop = window[top - y : top - y + height, left - x : left - x + width]
         if len(boxes) <= FEW and sum(_overlap(box, other) for other in boxes) == 1:  # itself
-            yield window[y : y + height, x : x + width], x, y
-            continue
-        # Others may reach into its box, or lie there whole.
-        _, labels = cv2.connectedComponents(window[y : y + height, x : x + width], connectivity=8)
-        on_x, on_y = contour[0, 0].tolist()
-        yield (labels == labels[on_y - y, on_x - x]).view(np.uint8), x, y
+            piece = non_zero(crop)
+        else:  # others may reach into its box, or lie there whole
+            _, labels = cv2.connectedComponents(crop, connectivity=8)
+            on_x, on_y = part.outer[0].tolist()
+            piece = (labels == labels[on_y - top, on_x - left]).view(np.uint8)
+        regions.append(_region(piece, left, top, defect_type, [part]))
+    return regions
 
 
 def _overlap(a: Sequence[int], b: Sequence[int]) -> bool:
@@ -353,8 +358,8 @@ def _overlap(a: Sequence[int], b: Sequence[int]) -> bool:
     return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
-def _region(crop: BinaryMask, x: int, y: int, defect_type: str) -> Region:
-    return Region(x, y, np.ascontiguousarray(crop), int(cv2.countNonZero(crop)), defect_type)
+def _region(crop: BinaryMask, x: int, y: int, defect_type: str, parts: Sequence[Borders] = ()) -> Region:
+    return Region(x, y, crop, int(cv2.countNonZero(crop)), defect_type, tuple(parts))
 
 
 def _merge_near(regions: list[Region], distance: float) -> list[Region]:

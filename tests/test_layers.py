@@ -19,7 +19,7 @@ READS_MORE = {
     "kolektor": {"images"}, "own": {"images", "own_data"}, "__init__": {"own_data"}, "mvtec_ad": {"own_data"}
 }  # fmt: skip
 """Layouts where a black mask is all that says an image is good; and descriptions of what masks mean."""
-GEOMETRY = {"images", "pixel_names", "regions", "rle", "polygons", "prompts"}
+GEOMETRY = {"borders", "images", "pixel_names", "regions", "rle", "polygons", "prompts"}
 
 
 @cache

@@ -34,6 +34,7 @@ import yaml
 from pydantic import ValidationError
 
 from mvtec_convert import checks, world_files
+from mvtec_convert.borders import Ring
 from mvtec_convert.checks import Paths
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError, SelectionError
@@ -44,7 +45,7 @@ from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_o
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.opening import read_file
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.polygons import Ring, oriented_box, pixel_ring
+from mvtec_convert.polygons import oriented_box, pixel_ring
 from mvtec_convert.publish import load_manifest
 from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
