@@ -10,22 +10,23 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from itertools import chain, cycle, islice
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import cv2
 import numpy as np
 
+from mvtec_convert.errors import ExhaustedError
 from mvtec_convert.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
-AHEAD = 2  # batches that a thread may be ahead of who takes the results; bounds memory
+AHEAD = 8  # batches for each worker that they may be ahead of who takes the results; bounds memory
+ORDER = 4  # bytes; which batch is next
 LARGEST_BLOCK = 1 << 24  # bytes
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
 
@@ -66,14 +67,6 @@ def _keep_freed_memory() -> None:
     written to, so it takes no memory.
     """
     np.empty(LARGEST_BLOCK, np.uint8)
-
-
-@contextmanager
-def begun(results: Generator[Result, None, None]) -> Iterator[Iterator[Result]]:
-    """The same results, with the workers of `in_order` at work from now on, not only once the first is asked for."""
-    with closing(results):
-        first = list(islice(results, 1))
-        yield chain(first, results)
 
 
 @contextmanager
@@ -147,25 +140,60 @@ def _may_fork() -> bool:
 
 
 def _forked(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], count: int) -> Iterator[Result]:
-    """Worker `k` of `n` does batches `k`, `k + n`, ...; a pipe that is full makes it wait."""
+    """Who is free takes the batch that was ordered next; one is ordered for each that is handed on."""
     with ExitStack() as stack:
-        results: list[Connection] = []
-        for number in range(count):
-            results.append(stack.enter_context(_worker(work, batches[number::count], results)))
-        for _, result in zip(batches, cycle(results)):
-            answer = result.recv()
+        taken, orders = map(stack.enter_context, _pipe())
+        workers: list[Connection] = []
+        for _ in range(count):
+            workers.append(stack.enter_context(_worker(work, batches, taken, (orders, *workers))))
+        done: dict[int, list[Result] | BaseException] = {}
+        _order(orders, range(len(batches))[: count * AHEAD])
+        for number in range(len(batches)):
+            while number not in done:
+                done.update(_received(result) for result in cast("list[Connection]", wait(workers)))
+            _order(orders, range(len(batches))[number + count * AHEAD :][:1])
+            answer = done.pop(number)
             if isinstance(answer, BaseException):
                 raise answer
             yield from answer
 
 
+def _received(results: Connection) -> tuple[int, Any]:
+    """Number and results of a batch, or what was raised instead.
+
+    Raises:
+        ExhaustedError: the worker is gone; few but the system kill processes that do nothing to anybody.
+    """
+    try:
+        number, answer = results.recv()
+    except EOFError:
+        hint = "close other programs, or use fewer --jobs"
+        raise ExhaustedError("a worker process was killed, most likely for want of memory", hint=hint) from None
+    return number, answer
+
+
+def _pipe() -> tuple[Connection, Connection]:
+    """Its two ends, to read from and to write to."""
+    return multiprocessing.get_context("fork").Pipe(duplex=False)
+
+
+def _order(orders: Connection, numbers: Iterable[int]) -> None:
+    """Write down which batches are next. What is written at once is never torn apart, for all that read from a pipe."""
+    for number in numbers:
+        os.write(orders.fileno(), number.to_bytes(ORDER, "big"))
+
+
 @contextmanager
 def _worker(
-    work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], others: Sequence[Connection]
+    work: Callable[[Item], Result],
+    batches: Sequence[Sequence[Item]],
+    orders: Connection,
+    inherited: Sequence[Connection],
 ) -> Iterator[Connection]:
-    context = multiprocessing.get_context("fork")
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(work, batches, writer, (reader, *others)), daemon=True)
+    reader, writer = _pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=_serve, args=(work, batches, orders, writer, (reader, *inherited)), daemon=True
+    )
     try:
         # While a process is forked, Python would swallow a Ctrl-C, or the new process would answer it.
         with uninterrupted(), warnings.catch_warnings():
@@ -183,17 +211,20 @@ def _worker(
 def _serve(
     work: Callable[[Item], Result],
     batches: Sequence[Sequence[Item]],
+    orders: Connection,
     results: Connection,
     inherited: Sequence[Connection],
 ) -> None:
-    """What a worker does. Once nobody reads its results, the pipe breaks and it ends."""
+    """What a worker does. Once nobody writes its orders, or reads its results, it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     for connection in inherited:
         connection.close()
-    try:
-        for batch in batches:
-            results.send([work(item) for item in batch])
-    except BrokenPipeError:
-        pass
-    except Exception as error:
-        results.send(error)
+    with suppress(BrokenPipeError):
+        while order := os.read(orders.fileno(), ORDER):
+            number = int.from_bytes(order, "big")
+            try:
+                results.send((number, [work(item) for item in batches[number]]))
+            except BrokenPipeError:
+                raise
+            except Exception as error:  # also of results that cannot be sent
+                results.send((number, error))
