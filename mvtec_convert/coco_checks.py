@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
@@ -28,7 +29,7 @@ from mvtec_convert.jsonio import IN_PART, RecordLines
 from mvtec_convert.rle import area_and_box, unsound
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
-from mvtec_convert.workers import WORTH_FORKING, begun, in_order
+from mvtec_convert.workers import WORTH_FORKING, in_order
 
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
 ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways
@@ -168,7 +169,7 @@ def check(
 
 
 def _check_content(
-    inners: Sequence[FileCheck], also: AlsoInFile, also_each: AlsoInAnnotation, meanwhile: Iterable[Finding] = ()
+    inners: Sequence[FileCheck], also: AlsoInFile, also_each: AlsoInAnnotation, in_all: Iterable[Finding] = ()
 ) -> Iterator[Finding]:
     """What is left once the records are known, told by image, then by annotation.
 
@@ -176,16 +177,15 @@ def _check_content(
         inners: the files; if they are left on disk, and large, several processes look at their images and annotations.
         also: see `check`.
         also_each: see `check`.
-        meanwhile: what this process looks for while others are at work.
+        in_all: what is wrong with the images of all files together, found out when it is asked for.
     """
     images = [partial(inner.look_at_images, part) for inner in inners for part in inner.image_parts()]
     annotations = [partial(inner.look, part, also_each) for inner in inners for part in inner.parts]
-    jobs: list[Callable[[], list[Any]]] = [*images, *annotations]
-    shared = len(jobs) >= WORTH_FORKING and all(inner.is_on_disk for inner in inners)
-    with begun(in_order(_done, jobs, 0 if shared else 1)) as looks:
-        for findings in islice(looks, len(images)):
+    jobs: list[Callable[[], list[Any]]] = [*images, partial(list, in_all), *annotations]
+    are_shared_out = len(jobs) >= WORTH_FORKING and all(inner.is_on_disk for inner in inners)
+    with closing(in_order(_done, jobs, 0 if are_shared_out else 1)) as looks:
+        for findings in islice(looks, len(images) + 1):
             yield from findings
-        yield from meanwhile
         for inner in inners:
             yield from inner.check_annotations(islice(looks, len(inner.parts)))
             yield from inner.check_categories()
