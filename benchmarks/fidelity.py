@@ -15,9 +15,9 @@ import numpy as np
 import mvtec_convert as mc
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.formats.yolo import Yolo
+from mvtec_convert.geometry.regions import AnnotatedImage, Region, annotate
+from mvtec_convert.geometry.rle import intersection_over_union, rasterise, run_lengths
 from mvtec_convert.plan import Item, PlanOptions, make_plan
-from mvtec_convert.regions import AnnotatedImage, Region, annotate
-from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
 from mvtec_convert.tables import Table, markdown
 
 

@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from torchvision.models import get_model
 
 import mvtec_convert as mc
-from mvtec_convert.regions import annotate
+from mvtec_convert.geometry.regions import annotate
 from mvtec_convert.splits import supervised
 from mvtec_convert.tables import Table, markdown
 

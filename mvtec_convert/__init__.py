@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from mvtec_convert.exports import class_names as class_names
     from mvtec_convert.exports import read_export as read_export
     from mvtec_convert.findings import Finding as Finding
+    from mvtec_convert.geometry.regions import Region as Region
+    from mvtec_convert.geometry.regions import RegionOptions as RegionOptions
     from mvtec_convert.labelled import LabelledImage as LabelledImage
     from mvtec_convert.labelled import LabelledObject as LabelledObject
     from mvtec_convert.layouts import load as load
     from mvtec_convert.mask_tree import to_masks as to_masks
     from mvtec_convert.previews import preview as preview
-    from mvtec_convert.records import Records as Records
-    from mvtec_convert.regions import Region as Region
-    from mvtec_convert.regions import RegionOptions as RegionOptions
     from mvtec_convert.repairs import repair as repair
     from mvtec_convert.reports import report as report
+    from mvtec_convert.runs.records import Records as Records
     from mvtec_convert.sample import write_sample as write_sample
     from mvtec_convert.source_checks import check as check
     from mvtec_convert.splits import Parts as Parts
@@ -53,10 +53,10 @@ _HOMES = {
     "LabelledImage": "labelled",
     "LabelledObject": "labelled",
     "MvtecConvertError": "errors",
-    "Records": "records",
+    "Records": "runs.records",
     "Parts": "splits",
-    "Region": "regions",
-    "RegionOptions": "regions",
+    "Region": "geometry.regions",
+    "RegionOptions": "geometry.regions",
     "Sample": "dataset",
     "Summary": "summary",
     "check": "source_checks",

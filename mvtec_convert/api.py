@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from mvtec_convert.dataset import Dataset, SplitName
 from mvtec_convert.errors import SelectionError
-from mvtec_convert.records import Records, Run
+from mvtec_convert.runs.records import Records, Run
 from mvtec_convert.splits import DEFAULT_RATIOS, Protocol, given
 from mvtec_convert.summary import Summary
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mvtec_convert.coco_file import Segmentation
     from mvtec_convert.formats import Format
     from mvtec_convert.formats.yolo import Task
+    from mvtec_convert.geometry.regions import RegionRule
     from mvtec_convert.labels import NameScheme
     from mvtec_convert.pipeline import ExportOptions, Progress
     from mvtec_convert.plan import Background
-    from mvtec_convert.regions import RegionRule
 
 
 SamLayout = Literal["sa1b", "sam2", "sam3", "saco", "medsam"]
@@ -309,7 +309,7 @@ def to_format(
     39
     """
     from mvtec_convert.formats import format_named, with_options
-    from mvtec_convert.journal import key_of
+    from mvtec_convert.runs.journal import key_of
 
     target = with_options(format_named(format), options or {}) if isinstance(format, str) else format
     return _export(dataset, out, lambda _: target, {"format": key_of(target)}, keywords, progress)
@@ -318,8 +318,8 @@ def to_format(
 def _sam_format(layout: SamLayout, prompts: dict[str, Any], dataset: Dataset, options: ExportOptions) -> Format:
     """The format of a layout, with the prompt options that were given."""
     from mvtec_convert.formats import format_named
+    from mvtec_convert.geometry.prompts import PromptOptions
     from mvtec_convert.plan import make_plan
-    from mvtec_convert.prompts import PromptOptions
 
     if layout not in get_args(SamLayout):
         raise SelectionError(f"no layout {layout!r}; there are: {', '.join(get_args(SamLayout))}")
@@ -359,9 +359,9 @@ def export_options(
 ) -> ExportOptions:
     """The flat keywords, grouped as the pipeline takes them; records are no option, but say what need not be done."""
     from mvtec_convert.balance import BalanceOptions
+    from mvtec_convert.geometry.regions import RegionOptions
     from mvtec_convert.pipeline import ExportOptions
     from mvtec_convert.plan import PlanOptions
-    from mvtec_convert.regions import RegionOptions
 
     plan = PlanOptions(
         names=names,

@@ -24,12 +24,12 @@ from mvtec_convert import checks
 from mvtec_convert.checks import Firsts, JsonFile
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
-from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.rle import area_and_box, unsound
 from mvtec_convert.jsonio import IN_PART, RecordLines
-from mvtec_convert.rle import area_and_box, unsound
+from mvtec_convert.runs.workers import WORTH_FORKING, in_order
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.coco import Annotation, Category, Image, Rle
-from mvtec_convert.workers import WORTH_FORKING, in_order
 
 LEAST_BOX_IOU = 0.5  # contour points, as most tools write them, make a 2 px wide mask half as wide
 ROUNDING = 1.0  # px that boxes and polygons may reach over the border; tools count edges in different ways

@@ -10,11 +10,11 @@ from typing import IO, Any, Literal, TypeAlias
 import orjson
 
 import mvtec_convert
-from mvtec_convert.borders import Ring
+from mvtec_convert.geometry.borders import Ring
+from mvtec_convert.geometry.polygons import keyhole_polygons_of, simplify
+from mvtec_convert.geometry.regions import AnnotatedImage
+from mvtec_convert.geometry.rle import Rle, compress, decompress, intersection_over_union, rasterise, run_lengths
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.polygons import keyhole_polygons_of, simplify
-from mvtec_convert.regions import AnnotatedImage
-from mvtec_convert.rle import Rle, compress, decompress, intersection_over_union, rasterise, run_lengths
 
 JUDGE = "masks, by pycocotools"
 """Who reads the masks back."""

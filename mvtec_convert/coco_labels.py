@@ -14,7 +14,9 @@ from mvtec_convert.coco_checks import Problem
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.regions import Region
+from mvtec_convert.geometry.rle import decode
 from mvtec_convert.labelled import (
     LabelledImage,
     LabelledObject,
@@ -25,8 +27,6 @@ from mvtec_convert.labelled import (
     split_order,
     whole_region,
 )
-from mvtec_convert.regions import Region
-from mvtec_convert.rle import decode
 from mvtec_convert.schemas.coco import Annotation, Category, Image
 
 HINT = "`mvtec-convert validate` tells all that is wrong"

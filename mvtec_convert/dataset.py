@@ -13,7 +13,7 @@ from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
 
 if TYPE_CHECKING:
-    from mvtec_convert.regions import Region, RegionRule
+    from mvtec_convert.geometry.regions import Region, RegionRule
     from mvtec_convert.splits import Parts, Protocol
 
 GOOD = "good"
@@ -118,7 +118,7 @@ class Sample:
         Raises:
             MaskError: the image cannot be read.
         """
-        from mvtec_convert.images import image_size
+        from mvtec_convert.geometry.images import image_size
 
         return image_size(self.image)
 
@@ -141,7 +141,7 @@ class Sample:
         >>> region.bbox, region.area
         ((82, 240, 58, 61), 1384)
         """
-        from mvtec_convert.regions import RegionOptions, annotate
+        from mvtec_convert.geometry.regions import RegionOptions, annotate
 
         return annotate(self, RegionOptions(rule, merge_distance, min_area, threshold)).regions
 

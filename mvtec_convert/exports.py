@@ -13,7 +13,7 @@ from mvtec_convert.errors import ExportError
 from mvtec_convert.formats import Format, format_named, format_plugins, formats, good_is_a_class, recognised
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.labelled import LabelledImage
-from mvtec_convert.publish import MANIFEST
+from mvtec_convert.runs.publish import MANIFEST
 from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.schemas.export import ManifestFile
 

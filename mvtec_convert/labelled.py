@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError
-from mvtec_convert.images import MAX_PIXELS, BinaryMask, read_rgb
+from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask, read_rgb
+from mvtec_convert.geometry.polygons import edge_outlines
+from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from mvtec_convert.opening import open_file
-from mvtec_convert.polygons import edge_outlines
-from mvtec_convert.regions import Region, RegionOptions, find_regions
 
 Box: TypeAlias = tuple[float, float, float, float]
 """(x0, y0, x1, y1)."""

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from mvtec_convert.errors import MaskError
-from mvtec_convert.images import BinaryMask, non_zero, png_values
+from mvtec_convert.geometry.images import BinaryMask, non_zero, png_values
+from mvtec_convert.geometry.regions import Region
 from mvtec_convert.labelled import Box, Ring, whole_region
-from mvtec_convert.regions import Region
 from mvtec_convert.schemas.labelme import Shape
 
 LINE_WIDTH, POINT_RADIUS = 10, 5  # px; what `shape_to_mask` gives to what was drawn without a width

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvtec_convert.errors import ExportError
-from mvtec_convert.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.regions import Region, find_regions
+from mvtec_convert.geometry.rle import decode, rasterise
 from mvtec_convert.labelled import Box, LabelledImage, LabelledObject, Ring, whole_region
-from mvtec_convert.regions import Region, find_regions
-from mvtec_convert.rle import decode, rasterise
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from mvtec_convert.errors import BadSourceError, ExportError, MaskError, Selecti
 from mvtec_convert.exports import format_of
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import good_is_a_class
-from mvtec_convert.images import image_size, link_or_copy, read_header, read_mask_values, save_grey, save_png
+from mvtec_convert.geometry.images import image_size, link_or_copy, read_header, read_mask_values, save_grey, save_png
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.labelled import LabelledImage, read_picture
 from mvtec_convert.layouts import load, recognised
@@ -37,9 +37,9 @@ from mvtec_convert.layouts.mvtec_ad import VALUES_FILE
 from mvtec_convert.mask_painting import paint
 from mvtec_convert.mask_places import Job, Place, Places
 from mvtec_convert.origins import COMBINED, NO_CATEGORY, Origins
-from mvtec_convert.publish import check_place, staged
+from mvtec_convert.runs.publish import check_place, staged
+from mvtec_convert.runs.workers import in_threads
 from mvtec_convert.source_tree import IMAGE_SUFFIXES, MASK_ENDING
-from mvtec_convert.workers import in_threads
 
 TRUTH = "ground_truth"
 WITHOUT_GOOD = {

@@ -14,9 +14,9 @@ from PIL import Image
 
 from mvtec_convert.dataset import SPLIT_NAMES, Dataset, Sample
 from mvtec_convert.errors import MvtecConvertError, printable
-from mvtec_convert.images import read_rgb
-from mvtec_convert.polygons import edge_outlines
-from mvtec_convert.regions import AnnotatedImage, Region, annotate
+from mvtec_convert.geometry.images import read_rgb
+from mvtec_convert.geometry.polygons import edge_outlines
+from mvtec_convert.geometry.regions import AnnotatedImage, Region, annotate
 from mvtec_convert.tables import Cell, Table
 from mvtec_convert.tables import html as table_html
 

@@ -20,7 +20,7 @@ from mvtec_convert.formats import Format
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.plan import CLASSES_FILE, file_safe
-from mvtec_convert.publish import MANIFEST
+from mvtec_convert.runs.publish import MANIFEST
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.export import ClassEntry, ClassesFile
 

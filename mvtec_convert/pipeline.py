@@ -16,16 +16,16 @@ from mvtec_convert.dataset import GOOD, Dataset, Sample
 from mvtec_convert.errors import BadSourceError, ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded, Format, good_is_a_class, takes_background, writes_repeats
-from mvtec_convert.journal import Content, Journal, content_of_image, key_of
-from mvtec_convert.placing import Placement, Placing
+from mvtec_convert.geometry.regions import RegionOptions, annotate, refuse_useless_threshold
 from mvtec_convert.plan import Background, Item, Plan, PlanOptions, make_plan, save_classes
-from mvtec_convert.publish import check_place, export_staging, publish, save_manifest
-from mvtec_convert.records import Run
-from mvtec_convert.regions import RegionOptions, annotate, refuse_useless_threshold
-from mvtec_convert.skipping import refuse_emptied, save_skipped, without, without_errors
-from mvtec_convert.staging import JOURNAL, Staging
+from mvtec_convert.runs.journal import Content, Journal, content_of_image, key_of
+from mvtec_convert.runs.placing import Placement, Placing
+from mvtec_convert.runs.publish import check_place, export_staging, publish, save_manifest
+from mvtec_convert.runs.records import Run
+from mvtec_convert.runs.skipping import refuse_emptied, save_skipped, without, without_errors
+from mvtec_convert.runs.staging import JOURNAL, Staging
+from mvtec_convert.runs.workers import at_most, in_order
 from mvtec_convert.summary import Fidelity, SplitSummary, Summary
-from mvtec_convert.workers import at_most, in_order
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""

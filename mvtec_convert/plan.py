@@ -22,7 +22,7 @@ from mvtec_convert.phrases import Phrases, load_phrases
 from mvtec_convert.schemas import problems
 
 if TYPE_CHECKING:
-    from mvtec_convert.regions import Region
+    from mvtec_convert.geometry.regions import Region
 
 Background = Literal["all", "none"] | float
 

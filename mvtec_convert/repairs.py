@@ -15,15 +15,15 @@ import mvtec_convert
 from mvtec_convert.checks import identical_files
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import MaskError, OutputError, SelectionError, printable
-from mvtec_convert.images import read_header, read_mask_values, save_png
+from mvtec_convert.geometry.images import read_header, read_mask_values, save_png
 from mvtec_convert.jsonio import save_json
-from mvtec_convert.publish import publishing, save_manifest
+from mvtec_convert.runs.publish import publishing, save_manifest
+from mvtec_convert.runs.staging import check_space
 from mvtec_convert.source_checks import SourceCheck, tree_of
 from mvtec_convert.source_checks.duplicates import copies_in_folders
 from mvtec_convert.source_checks.files import Tree
 from mvtec_convert.source_checks.masks import faint_areas, middle
 from mvtec_convert.source_checks.pictures import true_suffix
-from mvtec_convert.staging import check_space
 
 FILE_NAME = "repairs.json"
 

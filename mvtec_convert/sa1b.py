@@ -1,7 +1,7 @@
 """SA-1B files with prompts, for every format that is built on them: what a file says, and checks of what it says.
 
 One file an image (segment-anything's README, "Dataset"), with `class_id`, `class_name` and `prompts` added to each
-annotation, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.prompts`.
+annotation, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.geometry.prompts`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ from mvtec_convert.checks import JsonFile, Paths
 from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.prompts import PromptOptions, draw_prompts
+from mvtec_convert.geometry.regions import AnnotatedImage, Region
+from mvtec_convert.geometry.rle import (
+    Rle,
+    Runs,
+    area_and_box,
+    decode,
+    intersection_over_union,
+    run_ends,
+    run_lengths,
+    sound_runs,
+)
 from mvtec_convert.labelled import (
     UNNAMED,
     LabelledImage,
@@ -33,19 +45,7 @@ from mvtec_convert.labelled import (
     whole_region,
 )
 from mvtec_convert.plan import Item, load_class_names
-from mvtec_convert.prompts import PromptOptions, draw_prompts
-from mvtec_convert.publish import MANIFEST
-from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import (
-    Rle,
-    Runs,
-    area_and_box,
-    decode,
-    intersection_over_union,
-    run_ends,
-    run_lengths,
-    sound_runs,
-)
+from mvtec_convert.runs.publish import MANIFEST
 from mvtec_convert.schemas.sam import Annotation, Prompts, SamFile
 
 JUDGE = "masks, by pycocotools"

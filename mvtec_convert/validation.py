@@ -15,12 +15,12 @@ from mvtec_convert.exports import format_of
 from mvtec_convert.findings import Counted, Finding
 from mvtec_convert.jsonio import load_json
 from mvtec_convert.plan import CLASSES_FILE
-from mvtec_convert.publish import MANIFEST
+from mvtec_convert.runs.publish import MANIFEST
+from mvtec_convert.runs.skipping import SKIPPED_FILE
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.schemas.export import ClassesFile, ManifestFile, SplitsFile
 from mvtec_convert.schemas.skipped import SkippedFile
-from mvtec_convert.skipping import SKIPPED_FILE
 
 OWN_FILES: dict[str, type[BaseModel]] = {
     CLASSES_FILE: ClassesFile,

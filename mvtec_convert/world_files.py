@@ -30,9 +30,9 @@ from mvtec_convert.dataset import SplitName
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import DataYaml
 from mvtec_convert.schemas.yolo_world import ClassTexts, GroundingAnnotation, GroundingImage

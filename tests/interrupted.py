@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mvtec_convert import workers
 from mvtec_convert.cli.app import run
+from mvtec_convert.runs import workers
 from tests.test_pipeline import contents
 
 Limit = Callable[[], object]

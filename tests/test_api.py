@@ -18,9 +18,9 @@ import mvtec_convert as mc
 from mvtec_convert.api import ExportKeywords
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import SelectionError
-from mvtec_convert.images import read_mask
-from mvtec_convert.records import Records
-from mvtec_convert.regions import Region
+from mvtec_convert.geometry.images import read_mask
+from mvtec_convert.geometry.regions import Region
+from mvtec_convert.runs.records import Records
 from mvtec_convert.splits import Parts
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"

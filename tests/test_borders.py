@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvtec_convert.borders import Outline, Ring, edge_outlines, trace
-from mvtec_convert.polygons import keyhole_polygons, keyhole_polygons_of
-from mvtec_convert.regions import Region, RegionOptions, find_regions
+from mvtec_convert.geometry.borders import Outline, Ring, edge_outlines, trace
+from mvtec_convert.geometry.polygons import keyhole_polygons, keyhole_polygons_of
+from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from tests.strategies import LARGE, Mask, defects, framed
 
 ANY_DEFECT = st.one_of(defects(), framed(defects()))

@@ -15,7 +15,7 @@ import mvtec_convert as mc
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats.coco import Coco
 from mvtec_convert.jsonio import RecordLines, parse_lines
-from mvtec_convert.workers import at_most
+from mvtec_convert.runs.workers import at_most
 from tests import broken
 from tests.broken import (
     Case,
@@ -381,7 +381,7 @@ def test_several_workers_find_what_one_does_in_the_same_order(sample_root, tmp_p
     assert {finding.code for finding in alone} >= {"area", "unknown-image", "missing-image"}
     monkeypatch.setattr("mvtec_convert.coco_checks.WORTH_FORKING", 2)
     assert found(3) == alone
-    monkeypatch.setattr("mvtec_convert.workers.WORTH_FORKING", 2)
+    monkeypatch.setattr("mvtec_convert.runs.workers.WORTH_FORKING", 2)
     assert found(2) == alone
 
 

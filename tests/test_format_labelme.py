@@ -20,9 +20,9 @@ import mvtec_convert as mc
 from mvtec_convert.errors import ExportError
 from mvtec_convert.exports import class_names, read_export
 from mvtec_convert.formats.labelme import Labelme
+from mvtec_convert.geometry.regions import AnnotatedImage, RegionOptions, find_regions
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, RegionClass
-from mvtec_convert.regions import AnnotatedImage, RegionOptions, find_regions
 from tests import broken, exports, strategies, trees
 from tests.broken import Case, draw_image, edit, findings, ids, never_raises, remove, verify, write
 from tests.fitting import fits

@@ -16,10 +16,10 @@ from pycocotools import mask as coco_mask
 import mvtec_convert as mc
 from mvtec_convert.errors import BadSourceError, SelectionError
 from mvtec_convert.formats.sam2 import Sam2
+from mvtec_convert.geometry.prompts import PromptOptions
 from mvtec_convert.pipeline import ExportOptions
 from mvtec_convert.pipeline import export as run
 from mvtec_convert.plan import PlanOptions
-from mvtec_convert.prompts import PromptOptions
 from mvtec_convert.summary import Summary
 from tests import broken, exports
 from tests.broken import Case, draw_image, draw_tree, edit, findings, ids, never_raises, remove, verify, write

@@ -27,11 +27,11 @@ from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError, MaskError, MvtecConvertError, OutputError, SelectionError, printable
 from mvtec_convert.formats import medsam
 from mvtec_convert.formats import yolo as yolo_format
-from mvtec_convert.images import read_header, save_jpeg, save_png
+from mvtec_convert.geometry.images import read_header, save_jpeg, save_png
 from mvtec_convert.layouts.own import OwnData
 from mvtec_convert.own_data import pixel_names, read_description
 from mvtec_convert.phrases import load_phrases
-from mvtec_convert.records import Records
+from mvtec_convert.runs.records import Records
 from mvtec_convert.splits import load as load_split
 from tests.broken import Tiny, save, write
 from tests.fuzz import valid
@@ -574,7 +574,7 @@ def test_a_pipe_is_not_waited_for_by_what_recognises_files(what, plates, tmp_pat
 
 
 def test_files_beside_records_are_not_cleared_away(plates, tmp_path, monkeypatch):
-    monkeypatch.setattr("mvtec_convert.records.MOST_FILES", 2)
+    monkeypatch.setattr("mvtec_convert.runs.records.MOST_FILES", 2)
     for path in plates.rglob("*"):
         os.utime(path, (10**9, 10**9))
     place = tmp_path / "place"

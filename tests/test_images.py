@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvtec_convert import images
 from mvtec_convert.errors import MaskError
-from mvtec_convert.images import image_size, read_image, read_mask, save_jpeg
+from mvtec_convert.geometry import images
+from mvtec_convert.geometry.images import image_size, read_image, read_mask, save_jpeg
 from tests.strategies import Mask, blobs, masks
 
 TRUTH = blobs(37, 53, 4)

@@ -16,8 +16,8 @@ import pytest
 
 import mvtec_convert as mc
 from mvtec_convert.errors import OutputError
-from mvtec_convert.staging import staging
-from mvtec_convert.workers import WORTH_FORKING
+from mvtec_convert.runs.staging import staging
+from mvtec_convert.runs.workers import WORTH_FORKING
 from tests.broken import draw_image, draw_tree
 from tests.interrupted import FORKED
 from tests.test_pipeline import contents
@@ -191,7 +191,7 @@ def test_the_output_removed_while_it_is_written(source, out, tmp_path):
 
 
 def test_a_target_that_another_run_is_writing_is_refused(source, out, monkeypatch):
-    monkeypatch.setattr("mvtec_convert.staging.GRACE", 0.2)
+    monkeypatch.setattr("mvtec_convert.runs.staging.GRACE", 0.2)
     before = contents(out)
     with staging(out), pytest.raises(OutputError, match="another run is writing this output"):
         mc.to_coco(mc.load(source), out, seed=2)

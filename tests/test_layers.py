@@ -13,13 +13,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mvtec_convert"
 FILES = sorted(PACKAGE.rglob("*.py"))
 BARE = {"dataset", "errors", "findings", "opening", "tables", "latex", "plugins", "published", "source_tree"}
-WHEN_ASKED = {"dataset": {"notebook", "images", "regions", "splits"}}
+WHEN_ASKED = {"dataset": {"notebook", "geometry.images", "geometry.regions", "splits"}}
 """What the ground floor imports once an object is asked to show itself, for its regions or for a split, not before."""
 READS_MORE = {
-    "kolektor": {"images"}, "own": {"images", "own_data"}, "__init__": {"own_data"}, "mvtec_ad": {"own_data"}
+    "kolektor": {"geometry.images"}, "own": {"geometry.images", "own_data"}, "__init__": {"own_data"},
+    "mvtec_ad": {"own_data"},
 }  # fmt: skip
 """Layouts where a black mask is all that says an image is good; and descriptions of what masks mean."""
-GEOMETRY = {"borders", "images", "pixel_names", "regions", "rle", "polygons", "prompts"}
 
 
 @cache
@@ -66,13 +66,21 @@ def test_the_ground_floor_imports_the_standard_library_alone(name):
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "layouts").glob("*.py")), ids=lambda path: path.stem)
 def test_layouts_know_the_ground_floor_alone(path):
-    assert {name.split(".")[0] for name in own(path)} <= BARE | {"layouts"} | READS_MORE.get(path.stem, set())
+    others = {name for name in own(path) if name.split(".")[0] != "layouts"}
+    assert others <= BARE | READS_MORE.get(path.stem, set())
     assert {module.split(".")[0] for module in imported(path)} - {"mvtec_convert"} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("name", sorted(GEOMETRY))
-def test_geometry_knows_no_format_and_no_layout(name):
-    assert own(PACKAGE / f"{name}.py") <= BARE | GEOMETRY
+@pytest.mark.parametrize("path", sorted((PACKAGE / "geometry").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_geometry_knows_the_ground_floor_and_itself_alone(path):
+    assert {name for name in own(path) if not name.startswith("geometry.")} <= BARE
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "runs").glob("*.py")), ids=lambda path: path.stem)
+def test_how_a_run_is_carried_out_knows_no_single_format_no_layout_and_no_statistics(path):
+    found = own(path)
+    assert not found & {f"formats.{each.stem}" for each in (PACKAGE / "formats").glob("[a-z]*.py")}
+    assert not {name for name in found if name.startswith(("layouts", "cli", "statistics", "pipeline"))}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -12,8 +12,8 @@ import pytest
 
 import mvtec_convert as mc
 from mvtec_convert.dataset import Dataset
+from mvtec_convert.geometry.regions import annotate
 from mvtec_convert.layouts import layouts, load, recognised
-from mvtec_convert.regions import annotate
 from tests.layout_contract import CASES, IDS, IMAGE, TREES, WHITE, Drawn, Expected, encoded, folders_of
 
 JUNK = {

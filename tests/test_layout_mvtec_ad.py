@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, SelectionError
+from mvtec_convert.geometry.regions import annotate
 from mvtec_convert.layouts import load
 from mvtec_convert.layouts.mvtec_ad import matches
-from mvtec_convert.regions import annotate
 from tests.trees import complete, make_tree
 
 

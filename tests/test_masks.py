@@ -21,9 +21,9 @@ import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.dataset import PixelNames
 from mvtec_convert.errors import BadSourceError, ExportError, OutputError, SelectionError
+from mvtec_convert.geometry.regions import find_regions
 from mvtec_convert.mask_painting import Stroke, paint
 from mvtec_convert.origins import FolderNames
-from mvtec_convert.regions import find_regions
 from tests import strategies
 from tests.exports import true_masks
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import mvtec_convert as mc
+from mvtec_convert.geometry.regions import annotate
 from mvtec_convert.notebook import THUMBNAIL
-from mvtec_convert.regions import annotate
 from mvtec_convert.statistics import export_stats
 
 SVG = "{http://www.w3.org/2000/svg}"

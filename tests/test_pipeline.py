@@ -86,7 +86,7 @@ def test_every_format_of_the_folder_is_tested_here():
 def test_same_bytes_for_any_number_of_jobs_in_threads_and_in_processes(export, carpet, tmp_path, monkeypatch):
     export(carpet, tmp_path / "one", jobs=1)
     export(carpet, tmp_path / "threads", jobs=7)
-    monkeypatch.setattr("mvtec_convert.workers.WORTH_FORKING", 2)
+    monkeypatch.setattr("mvtec_convert.runs.workers.WORTH_FORKING", 2)
     export(carpet, tmp_path / "processes", jobs=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "threads") == contents(tmp_path / "processes")
 

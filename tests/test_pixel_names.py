@@ -16,8 +16,8 @@ from PIL import Image
 import mvtec_convert as mc
 from mvtec_convert.dataset import Dataset, PixelNames, Sample
 from mvtec_convert.errors import MaskError
-from mvtec_convert.pixel_names import layers, read_codes
-from mvtec_convert.regions import Region, RegionOptions, annotate, read_regions
+from mvtec_convert.geometry.pixel_names import layers, read_codes
+from mvtec_convert.geometry.regions import Region, RegionOptions, annotate, read_regions
 from tests.exports import coco_masks
 from tests.strategies import SEEDS, components, nearest, painted, pixels, whole
 

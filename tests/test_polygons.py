@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mvtec_convert.borders import Ring
-from mvtec_convert.polygons import edge_outlines, keyhole_polygons, oriented_box, pixel_ring, simplify
-from mvtec_convert.regions import Region, RegionOptions, find_regions
+from mvtec_convert.geometry.borders import Ring
+from mvtec_convert.geometry.polygons import edge_outlines, keyhole_polygons, oriented_box, pixel_ring, simplify
+from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from tests.strategies import (
     LARGE,
     Mask,

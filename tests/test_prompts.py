@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvtec_convert import prompts
-from mvtec_convert.prompts import NEAR_LEAST, ROUGH_LEAST, Prompt, PromptOptions, deepest_point, draw_prompts
-from mvtec_convert.regions import Region, RegionOptions, find_regions
+from mvtec_convert.geometry import prompts
+from mvtec_convert.geometry.prompts import NEAR_LEAST, ROUGH_LEAST, Prompt, PromptOptions, deepest_point, draw_prompts
+from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from tests.strategies import LARGE, SEEDS, Mask, Pixel, defects, framed, full, pixels, whole
 
 ANY_DEFECT = st.one_of(defects(), framed(defects()))

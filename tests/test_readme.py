@@ -59,7 +59,7 @@ def test_the_readme_opens_with_a_sentence_a_picture_and_two_commands():
 def test_every_command_of_the_readme_runs(workplace, capsys, monkeypatch):
     # As on a machine of several cores, and with a dataset large enough for them.
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr("mvtec_convert.workers.WORTH_FORKING", 50)
+    monkeypatch.setattr("mvtec_convert.runs.workers.WORTH_FORKING", 50)
     seen = {}
     for command in commands():
         assert run(shlex.split(command)[1:]) == 0, command

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 import mvtec_convert as mc
-from mvtec_convert import fingerprints, records
 from mvtec_convert.api import CHANGES_NOTHING, ExportKeywords
 from mvtec_convert.cli.app import run
-from mvtec_convert.placing import Placing
-from mvtec_convert.records import Records, Run
+from mvtec_convert.runs import fingerprints, records
+from mvtec_convert.runs.placing import Placing
+from mvtec_convert.runs.records import Records, Run
 from tests.broken import damage, draw_image, draw_tree, save
 from tests.test_cli import HEAVY
 from tests.test_pipeline import EXPORTS, contents
@@ -146,7 +146,7 @@ def test_files_that_options_name_count_by_their_content(source, tmp_path, kept):
 
 def test_another_version_of_this_tool_does_it_anew(source, tmp_path, kept, monkeypatch):
     export(source, tmp_path / "out", kept)
-    monkeypatch.setattr("mvtec_convert.fingerprints.of_tool", lambda: "another")
+    monkeypatch.setattr("mvtec_convert.runs.fingerprints.of_tool", lambda: "another")
     assert not export(source, tmp_path / "out", kept)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
-from mvtec_convert.regions import Region, RegionOptions, annotate, find_regions
+from mvtec_convert.geometry.regions import Region, RegionOptions, annotate, find_regions
 from tests.strategies import LARGE, Mask, Pixel, components, defects, framed, masks, nearest, noise, pixels, whole
 
 ANY_MASK = st.one_of(masks(), framed(masks()))

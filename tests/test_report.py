@@ -23,9 +23,9 @@ import mvtec_convert as mc
 from mvtec_convert import reports
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExtraMissingError, OutputError, SelectionError
+from mvtec_convert.geometry.polygons import edge_outlines
+from mvtec_convert.geometry.regions import RegionOptions, find_regions
 from mvtec_convert.labelled import LabelledImage, LabelledObject
-from mvtec_convert.polygons import edge_outlines
-from mvtec_convert.regions import RegionOptions, find_regions
 from mvtec_convert.reports import charts, figures, report
 from mvtec_convert.reports.cards import SIZES, Facet, card_of
 from mvtec_convert.reports.gallery import choose, thumbnail

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mvtec_convert.regions import Region, RegionOptions, find_regions
-from mvtec_convert.rle import (
+from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
+from mvtec_convert.geometry.rle import (
     Rle,
     area_and_box,
     compress,

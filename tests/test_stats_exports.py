@@ -14,7 +14,7 @@ import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError
 from mvtec_convert.exports import is_export
-from mvtec_convert.publish import MANIFEST
+from mvtec_convert.runs.publish import MANIFEST
 from mvtec_convert.statistics import ExportStatistics, export_stats
 from tests.fitting import fits
 from tests.trees import complete

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from mvtec_convert.regions import RegionOptions, find_regions
+from mvtec_convert.geometry.regions import RegionOptions, find_regions
 from mvtec_convert.statistics.measures import (
     MEDIUM,
     SMALL,

@@ -17,8 +17,8 @@ from PIL import Image
 import mvtec_convert as mc
 from mvtec_convert.cli.app import run
 from mvtec_convert.errors import SelectionError
+from mvtec_convert.geometry.regions import RegionOptions
 from mvtec_convert.published import comparison, differences, mvtec_ad
-from mvtec_convert.regions import RegionOptions
 from mvtec_convert.statistics import ReportOptions
 from mvtec_convert.tables import Share
 from tests.exports import regions_of, true_masks

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mvtec_convert import workers
 from mvtec_convert.errors import ExhaustedError
-from mvtec_convert.workers import AHEAD, BATCH, WORTH_FORKING, in_order
+from mvtec_convert.runs import workers
+from mvtec_convert.runs.workers import AHEAD, BATCH, WORTH_FORKING, in_order
 
 MANY = 5 * WORTH_FORKING + 3
 BAD = 3 * BATCH + 5

@@ -20,7 +20,7 @@ from mvtec_convert.errors import DatasetNotFoundError, SelectionError
 if TYPE_CHECKING:
     from mvtec_convert.api import ExportKeywords
     from mvtec_convert.dataset import Dataset
-    from mvtec_convert.regions import RegionOptions
+    from mvtec_convert.geometry.regions import RegionOptions
 
 ROOT_VARIABLE = "MVTEC_ROOT"
 USUAL_NAMES = (
@@ -247,7 +247,7 @@ class RegionFlags(DatasetFlags):
 
     def region_options(self) -> RegionOptions:
         """The flags as `regions` takes them."""
-        from mvtec_convert.regions import RegionOptions
+        from mvtec_convert.geometry.regions import RegionOptions
 
         return RegionOptions(self.regions, self.merge_distance, self.min_area, self.threshold)
 
@@ -286,7 +286,7 @@ class RegionFlags(DatasetFlags):
 def _source_with_masks(root: Path) -> Dataset | None:
     """The dataset in `root`, if a layout finds masks there, as in no export; else None, which says nothing."""
     from mvtec_convert.layouts import load
-    from mvtec_convert.publish import MANIFEST
+    from mvtec_convert.runs.publish import MANIFEST
 
     if (root / MANIFEST).is_file():
         return None
@@ -423,7 +423,7 @@ class ExportFlags(RegionFlags):
 
     def keywords(self) -> ExportKeywords:
         """The flags as the functions of `mvtec_convert.api` take them."""
-        from mvtec_convert.records import Records
+        from mvtec_convert.runs.records import Records
 
         return {
             "names": self.names,
@@ -465,7 +465,7 @@ def sample_root() -> Path:
 
     folder = user_cache_path("mvtec-convert") / f"sample-{SAMPLE_VERSION}" / "sample"
     if not folder.is_dir():
-        from mvtec_convert.publish import staged
+        from mvtec_convert.runs.publish import staged
 
         with staged(folder) as staging:
             write_sample(staging)

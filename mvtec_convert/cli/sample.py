@@ -23,7 +23,7 @@ def sample(
     Example: `mvtec-convert sample sample`
     """
     from mvtec_convert.cli import console
-    from mvtec_convert.publish import staged
+    from mvtec_convert.runs.publish import staged
     from mvtec_convert.sample import write_sample
 
     with staged(out) as staging:

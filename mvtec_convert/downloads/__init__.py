@@ -22,7 +22,7 @@ from mvtec_convert.downloads.sources import Archive, Source, check_known, source
 from mvtec_convert.downloads.transfer import fetch, sha256_of
 from mvtec_convert.errors import ArchiveError, DownloadError, OutputError, SelectionError
 from mvtec_convert.layouts import layouts
-from mvtec_convert.staging import check_space
+from mvtec_convert.runs.staging import check_space
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (what is being done, bytes done, bytes in all or None where that is not known)."""

@@ -18,11 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
 from mvtec_convert.plugins import FORMATS, Plugin, named, plugins
-from mvtec_convert.regions import AnnotatedImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from mvtec_convert.dataset import GOOD, SplitName
 from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import image_size, link_or_copy
+from mvtec_convert.geometry.images import image_size, link_or_copy
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage, key_of
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage
 
 Tree = dict[SplitName, dict[str, list[Path]]]
 """Image files by split and class; the split's folder may also be called `valid` or `validation`."""

@@ -32,10 +32,10 @@ from mvtec_convert.coco_file import CocoWriter, Segmentation
 from mvtec_convert.dataset import SplitName
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage
 
 ROBOFLOW_SPLITS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
 ROBOFLOW_FILE = "_annotations.coco.json"

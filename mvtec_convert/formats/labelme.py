@@ -33,7 +33,9 @@ from mvtec_convert.checks import JsonFile
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS, grey_png, image_size
+from mvtec_convert.geometry.images import MAX_PIXELS, grey_png, image_size
+from mvtec_convert.geometry.polygons import coarse_pixel_rings, pixel_ring
+from mvtec_convert.geometry.regions import AnnotatedImage, Region, find_regions
 from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, split_named, split_order
 from mvtec_convert.labelme_shapes import (
     LINE_WIDTH,
@@ -52,8 +54,6 @@ from mvtec_convert.labelme_shapes import (
 )
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan, load_class_names
-from mvtec_convert.polygons import coarse_pixel_rings, pixel_ring
-from mvtec_convert.regions import AnnotatedImage, Region, find_regions
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.labelme import LabelmeFile, Shape
 

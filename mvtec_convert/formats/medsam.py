@@ -36,7 +36,9 @@ from mvtec_convert import checks
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS, read_image
+from mvtec_convert.geometry.images import MAX_PIXELS, read_image
+from mvtec_convert.geometry.prompts import deepest_point
+from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.labelled import (
     UNNAMED,
     LabelledImage,
@@ -50,8 +52,6 @@ from mvtec_convert.labelled import (
 )
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan, load_class_names
-from mvtec_convert.prompts import deepest_point
-from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.medsam import ImageRecord, RegionsFile
 

@@ -37,7 +37,9 @@ from mvtec_convert.coco_file import CocoWriter
 from mvtec_convert.dataset import SplitName
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS
+from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.regions import AnnotatedImage, Region
+from mvtec_convert.geometry.rle import Rle, area_and_box, decode, run_lengths
 from mvtec_convert.labelled import (
     LabelledImage,
     LabelledObject,
@@ -50,8 +52,6 @@ from mvtec_convert.labelled import (
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.opening import open_file
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage, Region
-from mvtec_convert.rle import Rle, area_and_box, decode, run_lengths
 from mvtec_convert.schemas import coco
 from mvtec_convert.schemas.saco import Annotation, Row
 

@@ -4,7 +4,7 @@
     {train,val}/<name>.png      the image beside it
 
 The keys of SA-1B (segment-anything's README, "Dataset") are all there; `class_id`, `class_name` and `prompts` are
-added, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.prompts`.
+added, which readers of SA-1B ignore. Boxes and points: see `mvtec_convert.geometry.prompts`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mvtec_convert import checks, sa1b
 from mvtec_convert.checks import Firsts, JsonFile, Paths
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.geometry.prompts import PromptOptions
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.prompts import PromptOptions
-from mvtec_convert.regions import AnnotatedImage
+from mvtec_convert.runs.workers import in_order
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.sam import Image, SamFile
-from mvtec_convert.workers import in_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,12 @@ from mvtec_convert import checks, sa1b
 from mvtec_convert.checks import JsonFile
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import is_jpeg
+from mvtec_convert.geometry.images import is_jpeg
+from mvtec_convert.geometry.prompts import PromptOptions
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.prompts import PromptOptions
-from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.sam2 import NumberedImage, Sam2File
 

@@ -35,10 +35,10 @@ from mvtec_convert.dataset import SplitName
 from mvtec_convert.errors import SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labelled import LabelledImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage
 from mvtec_convert.schemas.coco import Annotation
 
 ANNOTATIONS = "_annotations.coco.json"

@@ -35,12 +35,12 @@ from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import MAX_PIXELS, is_jpeg, png_values, read_header
+from mvtec_convert.geometry.images import MAX_PIXELS, is_jpeg, png_values, read_header
+from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.jsonio import read_bytes
 from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, whole_region
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan, load_class_names
-from mvtec_convert.regions import AnnotatedImage, Region
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.voc import Annotation, Object
 from mvtec_convert.xmlio import Element, read_xml

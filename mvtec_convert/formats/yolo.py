@@ -34,20 +34,20 @@ import yaml
 from pydantic import ValidationError
 
 from mvtec_convert import checks, world_files
-from mvtec_convert.borders import Ring
 from mvtec_convert.checks import Paths
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError, SelectionError
 from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.formats import Encoded
-from mvtec_convert.images import image_size
+from mvtec_convert.geometry.borders import Ring
+from mvtec_convert.geometry.images import image_size
+from mvtec_convert.geometry.polygons import oriented_box, pixel_ring
+from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, whole_region
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.opening import read_file
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.polygons import oriented_box, pixel_ring
-from mvtec_convert.publish import load_manifest
-from mvtec_convert.regions import AnnotatedImage, Region
+from mvtec_convert.runs.publish import load_manifest
 from mvtec_convert.schemas import problems
 from mvtec_convert.schemas.yolo import BoxRow, DataYaml, PolygonRow
 from mvtec_convert.yaml_checks import MOST_YAML, open_yaml

@@ -77,7 +77,7 @@ def _is_mask(path: Path, category: str) -> bool:
 
 
 def _scan_folder(folder: Path, category: str, split: SplitName, report: Report) -> Iterator[Sample]:
-    from mvtec_convert.images import is_black
+    from mvtec_convert.geometry.images import is_black
 
     files = _without_copies(well_named(image_files(folder), report), ENDINGS[category], report)
     masks = {path: path.stem[: -len(ENDINGS[category])] for path in files if _is_mask(path, category)}

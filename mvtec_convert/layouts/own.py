@@ -217,7 +217,7 @@ def _is_good(own: OwnData, masks: tuple[Path, ...]) -> bool:
         return own.good_when_no_mask
     if not own.good_when_black_mask:
         return False
-    from mvtec_convert.images import is_black
+    from mvtec_convert.geometry.images import is_black
 
     return all(map(is_black, masks))
 

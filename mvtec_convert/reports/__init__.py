@@ -15,7 +15,7 @@ from pathlib import Path
 import mvtec_convert
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.errors import ExportError, ExtraMissingError, MaskError, SelectionError
-from mvtec_convert.regions import RegionOptions
+from mvtec_convert.geometry.regions import RegionOptions
 from mvtec_convert.reports.contents import Contents, Progress, of_dataset, of_export
 from mvtec_convert.reports.gallery import Thumbnail, choose, thumbnail
 from mvtec_convert.reports.pictures import Picture

@@ -16,9 +16,9 @@ from mvtec_convert import splits
 from mvtec_convert.dataset import GOOD, Dataset, Sample
 from mvtec_convert.errors import MaskError, SelectionError
 from mvtec_convert.exports import read_export
+from mvtec_convert.geometry.regions import RegionOptions
 from mvtec_convert.labelled import split_order
 from mvtec_convert.plan import file_safe
-from mvtec_convert.regions import RegionOptions
 from mvtec_convert.reports.heat import HeatMap, heat_map
 from mvtec_convert.reports.pictures import CELLS, Coverage, Picture, coverage, labelled, picture
 from mvtec_convert.statistics import ExportStatistics, Statistics, export_stats, stats

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mvtec_convert.dataset import GOOD, Sample
+from mvtec_convert.geometry.polygons import edge_outlines
+from mvtec_convert.geometry.regions import Region, RegionOptions, annotate
 from mvtec_convert.labelled import Box, LabelledImage, LabelledObject, split_named
-from mvtec_convert.polygons import edge_outlines
-from mvtec_convert.regions import Region, RegionOptions, annotate
 from mvtec_convert.statistics.measures import MEDIUM, SMALL
 
 CELLS = 48

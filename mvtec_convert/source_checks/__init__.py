@@ -19,9 +19,9 @@ import numpy as np
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import DatasetNotFoundError, MaskError
 from mvtec_convert.findings import Counted, Finding
-from mvtec_convert.images import ImageHeader
+from mvtec_convert.geometry.images import ImageHeader
+from mvtec_convert.geometry.regions import find_regions, no_defect
 from mvtec_convert.published import comparison, differences
-from mvtec_convert.regions import find_regions, no_defect
 from mvtec_convert.source_checks.duplicates import (
     Thumbnail,
     near_duplicates,

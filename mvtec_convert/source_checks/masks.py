@@ -15,9 +15,9 @@ import numpy.typing as npt
 from mvtec_convert.dataset import PixelNames, Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import BinaryMask, ImageHeader, binarise, full_scale, non_zero, read_mask_values
-from mvtec_convert.pixel_names import read_codes, unnamed
-from mvtec_convert.regions import other_size
+from mvtec_convert.geometry.images import BinaryMask, ImageHeader, binarise, full_scale, non_zero, read_mask_values
+from mvtec_convert.geometry.pixel_names import read_codes, unnamed
+from mvtec_convert.geometry.regions import other_size
 from mvtec_convert.source_checks.pictures import finding_of, look_at_image
 
 MOST_OF_IMAGE = 0.9

@@ -16,7 +16,7 @@ from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import MaskError
 from mvtec_convert.exports import balance_of, format_of
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import read_header
+from mvtec_convert.geometry.images import read_header
 from mvtec_convert.labelled import LabelledImage, LabelledObject
 from mvtec_convert.schemas.balance import BalanceFile
 from mvtec_convert.statistics import document, report, sentences

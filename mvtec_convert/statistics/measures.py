@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert.regions import Region
+from mvtec_convert.geometry.regions import Region
 
 SMALL, MEDIUM = 32**2, 96**2
 """COCO's bounds, px: small is below the first, large from the second on (cocodataset.org/#detection-eval)."""

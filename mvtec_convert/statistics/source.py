@@ -11,15 +11,15 @@ from typing import Any
 from mvtec_convert.dataset import GOOD, SPLIT_NAMES, Dataset, Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import ImageHeader, upright_header
+from mvtec_convert.geometry.images import ImageHeader, upright_header
+from mvtec_convert.geometry.regions import RegionOptions, read_regions, refuse_useless_threshold
 from mvtec_convert.published import comparison, differences, mvtec_ad
-from mvtec_convert.regions import RegionOptions, read_regions, refuse_useless_threshold
+from mvtec_convert.runs.workers import in_order
 from mvtec_convert.statistics import document, report, sentences
 from mvtec_convert.statistics.measures import Measured, measure
 from mvtec_convert.statistics.options import ReportOptions
 from mvtec_convert.statistics.parts import ClassStatistics, ImageKind, Part, Tally
 from mvtec_convert.tables import Table
-from mvtec_convert.workers import in_order
 
 
 @dataclass(frozen=True, slots=True, eq=False)

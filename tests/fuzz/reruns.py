@@ -22,10 +22,10 @@ import orjson
 
 import mvtec_convert as mc
 from mvtec_convert.errors import MvtecConvertError
-from mvtec_convert.fingerprints import of_folder
 from mvtec_convert.formats import medsam
-from mvtec_convert.records import Records
-from mvtec_convert.staging import JOURNAL, LEFTOVER, LOCK, OUTPUT, REPLACED
+from mvtec_convert.runs.fingerprints import of_folder
+from mvtec_convert.runs.records import Records
+from mvtec_convert.runs.staging import JOURNAL, LEFTOVER, LOCK, OUTPUT, REPLACED
 from mvtec_convert.summary import Summary
 from tests.fuzz import valid
 from tests.fuzz.mutations import OUTSIDE, blind, damaged, json_values, odd_value

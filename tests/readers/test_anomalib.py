@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from anomalib.models import Padim
 
 import mvtec_convert as mc
-from mvtec_convert.regions import annotate
+from mvtec_convert.geometry.regions import annotate
 from tests.exports import true_masks
 
 PROOFS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from mvtec_convert.formats import Encoded, SimpleFormat
+from mvtec_convert.geometry.regions import AnnotatedImage
 from mvtec_convert.labels import LabelMap
 from mvtec_convert.plan import Item, Plan
-from mvtec_convert.regions import AnnotatedImage
 
 
 @dataclass(frozen=True)

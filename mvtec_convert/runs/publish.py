@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from mvtec_convert.errors import ExportError, OutputError, printable
-from mvtec_convert.fingerprints import LITTER
 from mvtec_convert.jsonio import load_json, save_json
-from mvtec_convert.staging import Staging, staging
+from mvtec_convert.runs.fingerprints import LITTER
+from mvtec_convert.runs.staging import Staging, staging
 
 MANIFEST = "mvtec-convert.json"
 """Written into every export: which tool and options made it, and which files belong to it."""

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from mvtec_convert.errors import ExhaustedError
-from mvtec_convert.interrupts import uninterrupted
+from mvtec_convert.runs.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from mvtec_convert.images import BinaryMask
-from mvtec_convert.regions import Region
+from mvtec_convert.geometry.images import BinaryMask
+from mvtec_convert.geometry.regions import Region
 
 MOST_GROUPS = 6  # of five bits; they hold any run of an image that can be read, more overflow a C int
 CONTINUES = 0x20

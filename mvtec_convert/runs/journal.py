@@ -25,11 +25,11 @@ from typing import IO, Any, TypeAlias
 
 import orjson
 
-from mvtec_convert.fingerprints import content_of, digest, is_settled, of_tool, said, seal, seen
 from mvtec_convert.formats import Encoded, Format
 from mvtec_convert.opening import is_alone, is_own
 from mvtec_convert.plan import Item
-from mvtec_convert.rebuild import hints_of, plain, rebuild
+from mvtec_convert.runs.fingerprints import content_of, digest, is_settled, of_tool, said, seal, seen
+from mvtec_convert.runs.rebuild import hints_of, plain, rebuild
 
 Content: TypeAlias = tuple[Any, ...]
 """An `Encoded` without its item."""

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert import borders
-from mvtec_convert.borders import Borders, Contour, Outline, Ring, trace
-from mvtec_convert.images import BinaryMask
-from mvtec_convert.regions import Region
-from mvtec_convert.rle import intersection_over_union, rasterise, run_lengths
+from mvtec_convert.geometry import borders
+from mvtec_convert.geometry.borders import Borders, Contour, Outline, Ring, trace
+from mvtec_convert.geometry.images import BinaryMask
+from mvtec_convert.geometry.regions import Region
+from mvtec_convert.geometry.rle import intersection_over_union, rasterise, run_lengths
 
 if TYPE_CHECKING:
     from shapely import LinearRing

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvtec_convert.errors import MORE_FILES, OutputError, size_in_words
-from mvtec_convert.exchange import exchange
-from mvtec_convert.interrupts import uninterrupted
-from mvtec_convert.locks import Lock, try_lock
 from mvtec_convert.opening import is_own
+from mvtec_convert.runs.exchange import exchange
+from mvtec_convert.runs.interrupts import uninterrupted
+from mvtec_convert.runs.locks import Lock, try_lock
 
 LOCK, OUTPUT, JOURNAL, REPLACED, LEFTOVER = "mvtec-convert.lock", "output", "journal", "replaced", "leftover-"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mvtec_convert.dataset import PixelNames
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.images import (
+from mvtec_convert.geometry.images import (
     BinaryMask,
     read_header,
     read_mask_colours,

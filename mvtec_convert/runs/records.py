@@ -1,11 +1,12 @@
 """What was written where, and from what: so that a run which would do the same again can say so, and do nothing.
 
 FOLDER/<digest of the target>.json      the record of the last export that went well
-FOLDER/<digest of the target>.journal   what an export has done so far; see `mvtec_convert.journal`
+FOLDER/<digest of the target>.journal   what an export has done so far; see `mvtec_convert.runs.journal`
 
 They hold times, which differ from machine to machine, so they are no part of the export. A record is believed only as
 far as it can be checked: every file that was read and every file that was written must be what it was then. Its first
-line is a seal that cannot be made without knowing the question, which is written nowhere; see `mvtec_convert.journal`.
+line is a seal that cannot be made without knowing the question, which is written nowhere; see
+`mvtec_convert.runs.journal`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from typing import Any
 
 import orjson
 
-from mvtec_convert import fingerprints
 from mvtec_convert.dataset import Dataset
 from mvtec_convert.errors import MvtecConvertError
-from mvtec_convert.fingerprints import Fingerprint, content_of, digest, of_dataset, of_folder, seal
 from mvtec_convert.opening import is_own, read_file
-from mvtec_convert.rebuild import plain, rebuild
+from mvtec_convert.runs import fingerprints
+from mvtec_convert.runs.fingerprints import Fingerprint, content_of, digest, of_dataset, of_folder, seal
+from mvtec_convert.runs.rebuild import plain, rebuild
 from mvtec_convert.splits import FILE_NAME as SPLITS_FILE
 from mvtec_convert.summary import Summary
 

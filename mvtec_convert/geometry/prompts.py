@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert.images import BinaryMask
-from mvtec_convert.regions import Region
+from mvtec_convert.geometry.images import BinaryMask
+from mvtec_convert.geometry.regions import Region
 
 Point: TypeAlias = tuple[int, int]
 Places: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]

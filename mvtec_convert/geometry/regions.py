@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert.borders import Borders, trace
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError, SelectionError
-from mvtec_convert.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
+from mvtec_convert.geometry.borders import Borders, trace
+from mvtec_convert.geometry.images import BinaryMask, binarise, image_size, non_zero, read_mask_values
+from mvtec_convert.geometry.pixel_names import layers, read_codes, unnamed
 from mvtec_convert.opening import FilePath
-from mvtec_convert.pixel_names import layers, read_codes, unnamed
 
 if TYPE_CHECKING:
-    from mvtec_convert.rle import Rle
+    from mvtec_convert.geometry.rle import Rle
 
 RegionRule = Literal["component", "image"]
 
@@ -102,7 +102,7 @@ class Region:
         >>> ring.shape[1], ring.min(axis=0).tolist()
         (2, [82, 240])
         """
-        from mvtec_convert.polygons import keyhole_polygons
+        from mvtec_convert.geometry.polygons import keyhole_polygons
 
         return keyhole_polygons(self)
 
@@ -113,7 +113,7 @@ class Region:
         >>> sample.regions()[0].rle(*sample.size())["size"]
         [320, 320]
         """
-        from mvtec_convert.rle import run_lengths
+        from mvtec_convert.geometry.rle import run_lengths
 
         return run_lengths(self, height, width)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mvtec_convert.fingerprints import content_of
-from mvtec_convert.images import is_jpeg, is_linked, save_jpeg
+from mvtec_convert.geometry.images import is_jpeg, is_linked, save_jpeg
 from mvtec_convert.opening import FilePath, is_alone, open_file
+from mvtec_convert.runs.fingerprints import content_of
 
 Placement = Literal["link", "copy"]
 
