@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -269,7 +270,7 @@ def _remembered(encoded: Iterator[Encoded], target: Format, train: list[tuple[It
         item = image.item
         if item.split == "train":
             is_of_class_good = item.sample.is_good and good_is_a_class(target)
-            regions = {GOOD: 0} if is_of_class_good else image.classes()
+            regions = {GOOD: 0} if is_of_class_good else Counter(image.class_names)
             train.append((item, TrainImage(_stem(item, target), regions)))
         yield image
 
@@ -294,7 +295,7 @@ def _count(summary: Summary, encoded: Encoded) -> None:
     split = summary.splits[encoded.item.split]
     split.images += 1
     split.background += encoded.item.sample.is_good
-    split.regions += encoded.classes()
+    split.regions.update(encoded.class_names)
     if summary.fidelity is not None:
         summary.fidelity.add(encoded.item.name, encoded.ious)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -52,9 +51,10 @@ class Encoded:
         """How many regions the image has."""
         return len(self.defect_types)
 
-    def classes(self) -> Counter[str]:
-        """Number of regions by class name."""
-        return Counter(self.item.classes[defect_type].name for defect_type in self.defect_types)
+    @property
+    def class_names(self) -> list[str]:
+        """Of each region."""
+        return [self.item.classes[defect_type].name for defect_type in self.defect_types]
 
 
 class Format(Protocol):

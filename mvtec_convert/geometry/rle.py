@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -38,18 +39,18 @@ def run_lengths(region: Region, height: int, width: int) -> Rle:
     """
     # With a row of background above and below, each run of the crop ends in the column that it begins in.
     columns = np.zeros((region.width, region.height + 2), np.uint8)
-    columns[:, 1:-1] = region.crop.T
+    columns[:, 1:-1] = cv2.transpose(region.crop)
     flat = columns.ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    (edges,) = (flat[1:] != flat[:-1]).nonzero()
     # As many more before each edge as the columns left of it are shorter here than in the image.
     edges += edges // (region.height + 2) * (height - region.height - 2) + region.x * height + region.y
     if region.height == height:
         # In the image, a run that ends at the bottom border goes on at the top of the next column.
         meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
         edges = np.delete(edges, np.concatenate([meets, meets + 1]))
-    ends = np.empty(len(edges) + 2, np.int64)
-    ends[0], ends[1:-1], ends[-1] = 0, edges, height * width
-    counts = ends[1:] - ends[:-1]
+    counts = np.empty(len(edges) + 1, np.int64)
+    counts[0], counts[-1] = edges[0], height * width - edges[-1]
+    np.subtract(edges[1:], edges[:-1], out=counts[1:-1])
     return compress(counts[:-1] if counts[-1] == 0 else counts, height, width)
 
 

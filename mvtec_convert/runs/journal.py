@@ -112,7 +112,8 @@ class Journal:
         if not all(stamp != "missing" and is_settled(stamp, now) for stamp in stamps):
             return None
         known = map(content_of, files) if self._by_content else stamps
-        return digest([said(item.sample), repr(_of_item(item)), *known]).encode()
+        # None of these has a line feed.
+        return digest(["\n".join([said(item.sample), repr(_of_item(item)), *map(str, known)])]).encode()
 
     def is_emptied(self, mark: bytes | None) -> bool:
         """Whether a filter left nothing of a defective image that is in here."""
