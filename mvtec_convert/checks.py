@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding, Severity
-from mvtec_convert.geometry.images import MOST_BYTES, read_mask, size_and_end
+from mvtec_convert.geometry.headers import MOST_BYTES
+from mvtec_convert.geometry.images import read_mask, size_and_end
 from mvtec_convert.jsonio import RecordLines, lines_of_records, parse_lines, read_bytes
 from mvtec_convert.opening import FilePath, open_file
 from mvtec_convert.opening import leads_out as leads_out

@@ -24,7 +24,7 @@ from mvtec_convert import checks
 from mvtec_convert.checks import Firsts, JsonFile
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.findings import Finding, Severity
-from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.headers import MAX_PIXELS
 from mvtec_convert.geometry.rle import area_and_box, unsound
 from mvtec_convert.jsonio import IN_PART, RecordLines
 from mvtec_convert.runs.workers import WORTH_FORKING, in_order

@@ -14,7 +14,7 @@ from mvtec_convert.coco_checks import Problem
 from mvtec_convert.coco_file import mask_of
 from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
-from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.headers import MAX_PIXELS
 from mvtec_convert.geometry.regions import Region
 from mvtec_convert.geometry.rle import decode
 from mvtec_convert.labelled import (

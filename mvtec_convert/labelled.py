@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError
-from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask, read_rgb
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.images import BinaryMask
 from mvtec_convert.geometry.polygons import edge_outlines
 from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from mvtec_convert.opening import open_file
@@ -119,6 +120,8 @@ def read_picture(image: LabelledImage) -> npt.NDArray[np.uint8]:
         ExportError: an array that is no image.
     """
     if image.image.suffix != ".npy":
+        from mvtec_convert.geometry.pillow import read_rgb
+
         return read_rgb(image.image)
     array = open_array(image.image)
     is_image = array.ndim == 3 and array.shape[2] == 3 and np.issubdtype(array.dtype, np.floating)

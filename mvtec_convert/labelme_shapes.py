@@ -18,7 +18,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from mvtec_convert.errors import MaskError
-from mvtec_convert.geometry.images import BinaryMask, non_zero, png_values
+from mvtec_convert.geometry.images import BinaryMask, non_zero
+from mvtec_convert.geometry.pillow import png_values
 from mvtec_convert.geometry.regions import Region
 from mvtec_convert.labelled import Box, Ring, whole_region
 from mvtec_convert.schemas.labelme import Shape

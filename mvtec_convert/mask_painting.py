@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvtec_convert.errors import ExportError
-from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.images import BinaryMask
 from mvtec_convert.geometry.regions import Region, find_regions
 from mvtec_convert.geometry.rle import decode, rasterise
 from mvtec_convert.labelled import Box, LabelledImage, LabelledObject, Ring, whole_region

@@ -29,7 +29,8 @@ from mvtec_convert.errors import BadSourceError, ExportError, MaskError, Selecti
 from mvtec_convert.exports import format_of
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import good_is_a_class
-from mvtec_convert.geometry.images import image_size, link_or_copy, read_header, read_mask_values, save_grey, save_png
+from mvtec_convert.geometry.images import image_size, link_or_copy, read_header, read_mask_values
+from mvtec_convert.geometry.saving import save_grey, save_png
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.labelled import LabelledImage, read_picture
 from mvtec_convert.layouts import load, recognised

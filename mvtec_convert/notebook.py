@@ -14,7 +14,7 @@ from PIL import Image
 
 from mvtec_convert.dataset import SPLIT_NAMES, Dataset, Sample
 from mvtec_convert.errors import MvtecConvertError, printable
-from mvtec_convert.geometry.images import read_rgb
+from mvtec_convert.geometry.pillow import read_rgb
 from mvtec_convert.geometry.polygons import edge_outlines
 from mvtec_convert.geometry.regions import AnnotatedImage, Region, annotate
 from mvtec_convert.tables import Cell, Table

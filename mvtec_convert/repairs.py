@@ -15,7 +15,8 @@ import mvtec_convert
 from mvtec_convert.checks import identical_files
 from mvtec_convert.dataset import Dataset, Sample
 from mvtec_convert.errors import MaskError, OutputError, SelectionError, printable
-from mvtec_convert.geometry.images import read_header, read_mask_values, save_png
+from mvtec_convert.geometry.images import read_header, read_mask_values
+from mvtec_convert.geometry.saving import save_png
 from mvtec_convert.jsonio import save_json
 from mvtec_convert.runs.publish import publishing, save_manifest
 from mvtec_convert.runs.staging import check_space

@@ -21,7 +21,8 @@ from mvtec_convert.checks import JsonFile, Paths
 from mvtec_convert.errors import ExportError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.geometry.images import MAX_PIXELS, BinaryMask
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.images import BinaryMask
 from mvtec_convert.geometry.prompts import PromptOptions, draw_prompts
 from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.geometry.rle import (

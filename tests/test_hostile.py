@@ -27,7 +27,8 @@ from mvtec_convert.cli.app import run
 from mvtec_convert.errors import ExportError, MaskError, MvtecConvertError, OutputError, SelectionError, printable
 from mvtec_convert.formats import medsam
 from mvtec_convert.formats import yolo as yolo_format
-from mvtec_convert.geometry.images import read_header, save_jpeg, save_png
+from mvtec_convert.geometry.images import read_header
+from mvtec_convert.geometry.saving import save_jpeg, save_png
 from mvtec_convert.layouts.own import OwnData
 from mvtec_convert.own_data import pixel_names, read_description
 from mvtec_convert.phrases import load_phrases

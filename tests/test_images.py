@@ -20,7 +20,9 @@ from PIL import Image
 
 from mvtec_convert.errors import MaskError
 from mvtec_convert.geometry import images
-from mvtec_convert.geometry.images import image_size, read_image, read_mask, save_jpeg
+from mvtec_convert.geometry.images import image_size, read_mask
+from mvtec_convert.geometry.pillow import read_image
+from mvtec_convert.geometry.saving import save_jpeg
 from tests.strategies import Mask, blobs, masks
 
 TRUTH = blobs(37, 53, 4)

@@ -33,9 +33,11 @@ from mvtec_convert.checks import JsonFile
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.geometry.images import MAX_PIXELS, grey_png, image_size
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.images import image_size
 from mvtec_convert.geometry.polygons import coarse_pixel_rings, pixel_ring
 from mvtec_convert.geometry.regions import AnnotatedImage, Region, find_regions
+from mvtec_convert.geometry.saving import grey_png
 from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, split_named, split_order
 from mvtec_convert.labelme_shapes import (
     LINE_WIDTH,

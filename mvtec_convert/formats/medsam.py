@@ -36,7 +36,8 @@ from mvtec_convert import checks
 from mvtec_convert.errors import ExportError, MaskError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.geometry.images import MAX_PIXELS, read_image
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.pillow import read_image
 from mvtec_convert.geometry.prompts import deepest_point
 from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.labelled import (

@@ -37,7 +37,7 @@ from mvtec_convert.coco_file import CocoWriter
 from mvtec_convert.dataset import SplitName
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.geometry.images import MAX_PIXELS
+from mvtec_convert.geometry.headers import MAX_PIXELS
 from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.geometry.rle import Rle, area_and_box, decode, run_lengths
 from mvtec_convert.labelled import (

@@ -35,7 +35,9 @@ from mvtec_convert.dataset import SPLIT_NAMES
 from mvtec_convert.errors import ExportError, MaskError, SelectionError
 from mvtec_convert.findings import Finding
 from mvtec_convert.formats import Encoded
-from mvtec_convert.geometry.images import MAX_PIXELS, is_jpeg, png_values, read_header
+from mvtec_convert.geometry.headers import MAX_PIXELS
+from mvtec_convert.geometry.images import is_jpeg, read_header
+from mvtec_convert.geometry.pillow import png_values
 from mvtec_convert.geometry.regions import AnnotatedImage, Region
 from mvtec_convert.jsonio import read_bytes
 from mvtec_convert.labelled import LabelledImage, LabelledObject, bounded, key_of, whole_region

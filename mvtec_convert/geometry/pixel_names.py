@@ -11,13 +11,7 @@ import numpy.typing as npt
 from mvtec_convert.dataset import PixelNames
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.geometry.images import (
-    BinaryMask,
-    read_header,
-    read_mask_colours,
-    read_mask_indices,
-    read_mask_values,
-)
+from mvtec_convert.geometry.images import BinaryMask, read_header, read_mask_values
 from mvtec_convert.opening import FilePath
 
 Codes: TypeAlias = npt.NDArray[Any]
@@ -46,6 +40,8 @@ def read_codes(path: FilePath, names: PixelNames) -> Codes:
     Raises:
         MaskError: see `images.read_mask`; or the mask has colours, but values are what is named.
     """
+    from mvtec_convert.geometry.pillow import read_mask_colours, read_mask_indices
+
     mode = read_header(path).mode
     if names.by == "colour":
         if mode in DEEP_GREY:

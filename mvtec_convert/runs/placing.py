@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mvtec_convert.geometry.images import is_jpeg, is_linked, save_jpeg
+from mvtec_convert.geometry.images import is_jpeg, is_linked
 from mvtec_convert.opening import FilePath, is_alone, open_file
 from mvtec_convert.runs.fingerprints import content_of
 
@@ -56,6 +56,8 @@ class Placing:
             return made
         is_made = name.endswith(".jpg") and not is_jpeg(source)
         if is_made:
+            from mvtec_convert.geometry.saving import save_jpeg
+
             save_jpeg(Path(source), Path(target))
         # Ultralytics "restores" a JPEG without an end marker in place, through a hard link in the source as well.
         elif self.how == "link" and not _has_no_end_marker(source) and is_linked(source, target):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mvtec_convert.checks import identical_files
 from mvtec_convert.dataset import Sample
 from mvtec_convert.findings import Finding
-from mvtec_convert.geometry.images import read_image
+from mvtec_convert.geometry.pillow import read_image
 
 SIDE = 64
 """Images are compared at this width and height, px."""

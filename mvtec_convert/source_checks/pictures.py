@@ -10,7 +10,8 @@ from typing import TypeVar
 from mvtec_convert.dataset import Sample
 from mvtec_convert.errors import MaskError
 from mvtec_convert.findings import Finding
-from mvtec_convert.geometry.images import ImageHeader, has_its_end, image_size, read_header, verify
+from mvtec_convert.geometry.images import ImageHeader, has_its_end, image_size, read_header
+from mvtec_convert.geometry.pillow import verify
 
 SUFFIXES = {
     "PNG": (".png",),

@@ -19,7 +19,9 @@ from mvtec_convert.downloads.archives import unpack, unpacked_size
 from mvtec_convert.errors import MaskError, MvtecConvertError, printable
 from mvtec_convert.exports import class_names, format_of, read_export
 from mvtec_convert.findings import Finding
-from mvtec_convert.geometry.images import read_header, read_image, read_mask, read_rgb, save_jpeg, save_png, verify
+from mvtec_convert.geometry.images import read_header, read_mask
+from mvtec_convert.geometry.pillow import read_image, read_rgb, verify
+from mvtec_convert.geometry.saving import save_jpeg, save_png
 from mvtec_convert.labelled import read_picture
 from mvtec_convert.own_data import pixel_names, read_description
 from mvtec_convert.phrases import load_phrases
