@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,14 +102,14 @@ def test_every_bad_file_is_listed_not_only_the_first(root, capsys):
 
 
 def test_an_unreadable_mask_is_named(root, capsys, monkeypatch):
-    opened = open
+    opened = os.open
 
     def refuse(path, *arguments, **keywords):
         if str(path).endswith("000_mask.png"):
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *arguments, **keywords)
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert run(["coco", str(root)]) == 2
     error = capsys.readouterr().err
     assert "000_mask.png: cannot be read: Permission denied" in error

@@ -16,6 +16,7 @@ from mvtec_convert.formats import formats
 from mvtec_convert.formats.sam import Sam
 from tests import broken
 from tests.broken import Case, draw_image, edit, errors, findings, ids, never_raises, remove, save, verify, write
+from tests.opened import opened_files
 
 FILE = "val/plate_hole_001.json"
 IMAGE = "val/plate_hole_001.png"
@@ -175,18 +176,17 @@ def test_other_json_files_are_left_alone(sa1b):
     assert findings(sa1b, "sam") == []
 
 
-def test_no_file_outside_the_folder_is_opened(tiny, tmp_path, monkeypatch):
+def test_no_file_outside_the_folder_is_opened(tiny, tmp_path):
     folder = tiny.copy("sam", tmp_path / "set")
     outside = tmp_path / "outside.png"
     save(np.zeros((32, 40), np.uint8), outside)
-    opened = []
-    original = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, *a, **k: opened.append(path) or original(path, *a, **k))
     for name in ("../../outside.png", str(outside), "..\\..\\outside.png"):
         image(file_name=name)(folder)
-        assert [finding.code for finding in findings(folder, "sam")] == ["outside-folder"]
-    assert opened
-    assert outside not in {path.resolve() for path in opened}
+        with opened_files() as opened:
+            found = [finding.code for finding in findings(folder, "sam")]
+        assert found == ["outside-folder"]
+        assert opened
+        assert outside not in {path.resolve() for path in opened}
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 100_000, '{"image": 1e999}', "\x00", '"\\ud800"', "null", ""])

@@ -257,6 +257,16 @@ def test_formats_without_yaml_do_not_load_it():
     assert done.stdout == "False\n"
 
 
+def test_usual_png_is_converted_without_pillow(sample_root, tmp_path):
+    code = (
+        "import sys; from mvtec_convert.cli.app import run\n"
+        f"assert run(['coco', {str(sample_root)!r}]) == 0\n"
+        "print('PIL' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
 def test_the_list_of_commands_tells_of_each_what_its_own_help_begins_with(arguments, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")

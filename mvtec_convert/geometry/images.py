@@ -1,4 +1,4 @@
-"""Image and mask files to sizes and binary masks: usual PNG at once, all else by Pillow, which takes a while to load."""
+"""Image and mask files to sizes and binary masks: usual PNG here, all else by Pillow, which takes a while to load."""
 
 from __future__ import annotations
 
