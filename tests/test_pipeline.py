@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 from PIL import Image
 
 import mvtec_convert as mc
-from mvtec_convert.errors import BadSourceError, OutputError, SelectionError
+from mvtec_convert import pipeline
+from mvtec_convert.errors import BadSourceError, ExhaustedError, OutputError, SelectionError
 from mvtec_convert.formats import formats
 
 pytestmark = pytest.mark.usefixtures("_small_medsam")
@@ -89,6 +92,25 @@ def test_same_bytes_for_any_number_of_jobs_in_threads_and_in_processes(export, c
     monkeypatch.setattr("mvtec_convert.runs.workers.WORTH_FORKING", 2)
     export(carpet, tmp_path / "processes", jobs=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "threads") == contents(tmp_path / "processes")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_a_worker_that_the_system_kills_ends_the_export_and_the_next_one_succeeds(carpet, tmp_path, monkeypatch):
+    here, annotated = os.getpid(), pipeline.annotate
+
+    def killed_at_a_defect(sample, options):
+        if not sample.is_good and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return annotated(sample, options)
+
+    place = tmp_path / "place"
+    monkeypatch.setattr("mvtec_convert.runs.workers.WORTH_FORKING", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "annotate", killed_at_a_defect)
+        with pytest.raises(ExhaustedError, match="a worker process was killed"):
+            mc.to_coco(carpet, place / "out", jobs=2)
+    assert not place.exists()
+    assert mc.to_coco(carpet, place / "out", jobs=2).fidelity.mean == 1.0
 
 
 @pytest.mark.parametrize("name", EXPORTS)
