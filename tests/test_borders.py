@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvtec_convert.geometry.borders import Outline, Ring, edge_outlines, trace
+from mvtec_convert.geometry.borders import Outline, Ring, outlines, trace
 from mvtec_convert.geometry.polygons import keyhole_polygons, keyhole_polygons_of
 from mvtec_convert.geometry.regions import Region, RegionOptions, find_regions
 from tests.strategies import LARGE, Mask, defects, framed
@@ -50,19 +50,19 @@ def walked(ring: Ring) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def rings_of(outlines: list[Outline]) -> list[Ring]:
-    return [ring for outline in outlines for ring in (outline.outer, *outline.holes)]
+def rings_of(found: list[Outline]) -> list[Ring]:
+    return [ring for outline in found for ring in (outline.outer, *outline.holes)]
 
 
 def judge(mask: Mask) -> None:
-    outlines = edge_outlines(trace(mask, 0, 0))
-    rings = rings_of(outlines)
+    found = outlines(trace(mask, 0, 0))
+    rings = rings_of(found)
     assert Counter(step for ring in rings for step in walked(ring)) == edges_of(mask)
     for ring in rings:
         moves = np.roll(ring, -1, axis=0) - ring
         assert ((moves == 0).sum(axis=1) == 1).all()
         assert ((moves == 0) != np.roll(moves == 0, 1, axis=0)).all(), "a point where the ring does not turn"
-    for outline in outlines:
+    for outline in found:
         assert tuple(outline.outer[0]) == min(map(tuple, outline.outer.tolist()), key=lambda point: point[::-1])
         for hole in outline.holes:
             assert tuple(hole[0]) == min(map(tuple, hole.tolist()), key=lambda point: point[::-1])
@@ -86,7 +86,7 @@ def test_of_large_masks_rings_walk_each_edge_once_and_turn_at_each_point(name: s
 
 @given(ANY_DEFECT, st.integers(-5, 5000), st.integers(-5, 5000))
 def test_where_a_mask_lies_only_moves_its_rings(mask: Mask, x: int, y: int) -> None:
-    here, there = edge_outlines(trace(mask, 0, 0)), edge_outlines(trace(mask, x, y))
+    here, there = outlines(trace(mask, 0, 0)), outlines(trace(mask, x, y))
     for ring, moved in zip(rings_of(here), rings_of(there), strict=True):
         assert np.array_equal(ring + (x, y), moved)
 

@@ -55,8 +55,8 @@ def trace(mask: npt.NDArray[np.uint8], x: int, y: int) -> list[Borders]:
 
     Args:
         mask: shape (height, width), not 0 where there is something.
-        x: what is added to x, px.
-        y: what is added to y, px.
+        x: where its left edge lies, px.
+        y: where its top edge lies, px.
     """
     contours, hierarchy = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
     if len(contours) == 1:
@@ -106,13 +106,13 @@ def _by_step() -> npt.NDArray[np.intp]:
 _DIRECTION = _by_step()
 # For each pair of directions, how many turns there are, which of them is the upper left corner, and where they are:
 # `_MOST` rows, of which as many count.
-_ALL_TURNS = [_turns(came, leaves) for came in range(_STAYS + 1) for leaves in range(_STAYS + 1)]
-_NUMBER = np.array([len(turns) for turns in _ALL_TURNS], np.intp)
-_UPPER_LEFT = np.array([turns.index(0) if 0 in turns else 0 for turns in _ALL_TURNS], np.intp)
-_TURN = np.array([_CORNERS[corner] for turns in _ALL_TURNS for corner in (turns + [0] * _MOST)[:_MOST]], np.int32)
+_TURNS = [_turns(came, leaves) for came in range(_STAYS + 1) for leaves in range(_STAYS + 1)]
+_NUMBER = np.array([len(turns) for turns in _TURNS], np.intp)
+_UPPER_LEFT = np.array([turns.index(0) if 0 in turns else 0 for turns in _TURNS], np.intp)
+_CORNER = np.array([_CORNERS[corner] for turns in _TURNS for corner in (turns + [0] * _MOST)[:_MOST]], np.int32)
 
 
-def edge_outlines(parts: Sequence[Borders]) -> list[Outline]:
+def outlines(parts: Sequence[Borders]) -> list[Outline]:
     """Each part by rings of pixel edges, with a point on each integer corner where they turn, and on no other.
 
     Rings go as the borders do: an outer one from the upper left corner of the first pixel, that of a hole from the
@@ -140,7 +140,7 @@ def edge_outlines(parts: Sequence[Borders]) -> list[Outline]:
     turns = np.arange(ends[-1])
     turns += (_MOST * pairs - ends + numbers).repeat(numbers)
     corners = points.repeat(numbers, axis=0)
-    corners += _TURN.take(turns, axis=0)
+    corners += _CORNER.take(turns, axis=0)
 
     # The upper left corner of a hole is the upper right one of the pixel to its left, the last to turn at.
     begin = np.where(are_holes, numbers[first] - 1, _UPPER_LEFT.take(pairs[first]))

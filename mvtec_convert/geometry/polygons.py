@@ -21,8 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mvtec_convert.geometry import borders
-from mvtec_convert.geometry.borders import Borders, Contour, Outline, Ring, trace
+from mvtec_convert.geometry.borders import Borders, Contour, Outline, Ring, outlines, trace
 from mvtec_convert.geometry.images import BinaryMask
 from mvtec_convert.geometry.regions import Region
 from mvtec_convert.geometry.rle import intersection_over_union, rasterise, run_lengths
@@ -36,7 +35,7 @@ def edge_outlines(region: Region) -> list[Outline]:
 
     Every segment is horizontal or vertical. Parts that touch at a corner only are one part, as 8-connectivity has it.
     """
-    return borders.edge_outlines(_borders(region))
+    return outlines(_borders(region))
 
 
 def keyhole_polygons(region: Region) -> list[Ring]:
@@ -48,11 +47,11 @@ def keyhole_polygons(region: Region) -> list[Ring]:
 
 
 def keyhole_polygons_of(regions: Sequence[Region]) -> Iterator[list[Ring]]:
-    """The same for each of some regions, in half the time."""
+    """The same for each of some regions, in less time than one by one."""
     parts = [_borders(region) for region in regions]
-    outlines = iter(borders.edge_outlines([*chain.from_iterable(parts)]) if parts else ())
+    found = iter(outlines([*chain.from_iterable(parts)]) if parts else ())
     for some in parts:
-        yield [_join_holes(outline) if outline.holes else outline.outer for outline in islice(outlines, len(some))]
+        yield [_join_holes(outline) if outline.holes else outline.outer for outline in islice(found, len(some))]
 
 
 def _borders(region: Region) -> Sequence[Borders]:

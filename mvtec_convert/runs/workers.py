@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BATCH = 16  # items handed over at once; one by one, that costs as much as the work on a small image
 AHEAD = 8  # batches for each worker that they may be ahead of who takes the results; bounds memory
 ORDER = 4  # bytes; which batch is next
+MOST_ORDERS = 1000  # not carried out yet; every pipe holds as many (PIPE_BUF, pipe(7)), so that none has to wait
 LARGEST_BLOCK = 1 << 24  # bytes
 WORTH_FORKING = 100  # items; for fewer, starting processes takes longer than they save
 
@@ -141,17 +142,18 @@ def _may_fork() -> bool:
 
 def _forked(work: Callable[[Item], Result], batches: Sequence[Sequence[Item]], count: int) -> Iterator[Result]:
     """Who is free takes the batch that was ordered next; one is ordered for each that is handed on."""
+    ahead = min(count * AHEAD, MOST_ORDERS)
     with ExitStack() as stack:
         taken, orders = map(stack.enter_context, _pipe())
         workers: list[Connection] = []
         for _ in range(count):
             workers.append(stack.enter_context(_worker(work, batches, taken, (orders, *workers))))
         done: dict[int, list[Result] | BaseException] = {}
-        _order(orders, range(len(batches))[: count * AHEAD])
+        _order(orders, range(len(batches))[:ahead])
         for number in range(len(batches)):
             while number not in done:
                 done.update(_received(result) for result in cast("list[Connection]", wait(workers)))
-            _order(orders, range(len(batches))[number + count * AHEAD :][:1])
+            _order(orders, range(len(batches))[number + ahead :][:1])
             answer = done.pop(number)
             if isinstance(answer, BaseException):
                 raise answer
@@ -162,7 +164,7 @@ def _received(results: Connection) -> tuple[int, Any]:
     """Number and results of a batch, or what was raised instead.
 
     Raises:
-        ExhaustedError: the worker is gone; few but the system kill processes that do nothing to anybody.
+        ExhaustedError: the worker is gone, which only a kill explains; mostly it is the system that kills.
     """
     try:
         number, answer = results.recv()
