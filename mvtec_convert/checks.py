@@ -20,7 +20,7 @@ from mvtec_convert.findings import Finding, Severity
 from mvtec_convert.geometry.headers import MOST_BYTES
 from mvtec_convert.geometry.images import read_mask, size_and_end
 from mvtec_convert.jsonio import RecordLines, lines_of_records, parse_lines, read_bytes
-from mvtec_convert.opening import FilePath, open_file
+from mvtec_convert.opening import BLOCK, FilePath, open_file
 from mvtec_convert.opening import leads_out as leads_out
 from mvtec_convert.schemas import problems
 
@@ -375,7 +375,7 @@ def _digest(path: str, size: int = -1) -> Hashable:
     digest = hashlib.blake2b(digest_size=32)
     try:
         with open_file(path) as file:
-            while block := file.read(size if size > 0 else 1 << 20):
+            while block := file.read(size if size > 0 else BLOCK):
                 digest.update(block)
                 if size > 0:
                     break

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mvtec_convert.findings import Finding
 
 MORE_FILES = "raise the limit on open files (ulimit -n), or use fewer --jobs"
+MORE_MEMORY = "close other programs, or use fewer --jobs"
 """The hint where no file can be opened any more."""
 
 
@@ -99,7 +100,7 @@ def exhausted(error: BaseException) -> ExhaustedError | None:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return ExhaustedError("too many open files", hint=MORE_FILES)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return ExhaustedError("out of memory", hint="close other programs, or use fewer --jobs")
+        return ExhaustedError("out of memory", hint=MORE_MEMORY)
     return None
 
 

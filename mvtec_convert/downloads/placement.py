@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +16,7 @@ from pathlib import Path
 from mvtec_convert.downloads.sources import Source, sources
 from mvtec_convert.errors import ArchiveError, OutputError
 from mvtec_convert.layouts import recognised
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from mvtec_convert.runs.locks import lock_file
 
 WORKSHOP = ".mvtec-convert-download"
 """Name of the hidden folder in the target; its ending beside it."""
@@ -128,12 +123,9 @@ def workshop(folder: Path) -> Iterator[Path]:
 
 
 def _got(lock: int) -> bool:
-    """Lock a file, if no other process has; the system unlocks it when it is closed, be it by the process's end."""
+    """Lock a file, if no other process has."""
     try:
-        if sys.platform == "win32":
-            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(lock)
     except OSError as error:
         # Some network disks have no locks: better to go on there than never to begin.
         return error.errno not in {errno.EACCES, errno.EAGAIN, errno.EDEADLK}

@@ -16,12 +16,10 @@ from pathlib import Path
 
 import mvtec_convert
 from mvtec_convert.dataset import Dataset, Sample
-from mvtec_convert.opening import FilePath, open_file
+from mvtec_convert.opening import BLOCK, FilePath, open_file
 
 SETTLED = 2 * 10**9
 """ns after which a changed file has another time for certain: the coarsest clock of a file system in use is FAT's."""
-
-BLOCK = 1 << 20  # bytes
 
 PACKAGE = Path(mvtec_convert.__file__).parent
 

@@ -72,12 +72,21 @@ def try_lock(path: Path) -> Lock | None:
         # Whoever held it has removed it since it was opened here.
 
 
+def lock_file(descriptor: int) -> None:
+    """Lock an open file until it is closed, be it by the process's end.
+
+    Raises:
+        OSError: another process holds it, or its file system has no locks.
+    """
+    if sys.platform == "win32":
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _lock(descriptor: int) -> bool:
     try:
-        if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor)
     except (BlockingIOError, PermissionError):  # how Linux and macOS say it, and how Windows does
         return False
     return True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import cv2
 import numpy as np
 
-from mvtec_convert.errors import ExhaustedError
+from mvtec_convert.errors import MORE_MEMORY, ExhaustedError
 from mvtec_convert.runs.interrupts import uninterrupted
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def _received(results: Connection) -> tuple[int, Any]:
     try:
         number, answer = results.recv()
     except EOFError:
-        hint = "close other programs, or use fewer --jobs"
-        raise ExhaustedError("a worker process was killed, most likely for want of memory", hint=hint) from None
+        message = "a worker process was killed, most likely for want of memory"
+        raise ExhaustedError(message, hint=MORE_MEMORY) from None
     return number, answer
 
 
